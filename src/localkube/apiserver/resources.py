@@ -1,0 +1,129 @@
+"""What kinds of objects are served, and how they are named.
+
+A table, so that a kind is added by a row; `Resources` is the mutable set that a running server looks
+things up in (custom resources join it at runtime).
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One served resource. `schema` names its type in `data/schemas.json`."""
+
+    group: str
+    version: str
+    plural: str
+    singular: str
+    kind: str
+    list_kind: str
+    namespaced: bool
+    schema: str
+    verbs: tuple[str, ...] = ALL_VERBS
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """`pods`, `jobs.batch`: how errors and the registry name the resource."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def api_version(self) -> str:
+        """`v1`, `batch/v1`: the `apiVersion` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+RESOURCES: tuple[Resource, ...] = (
+    Resource(
+        "", "v1", "namespaces", "namespace", "Namespace", "NamespaceList", False,
+        "io.k8s.api.core.v1.Namespace",
+        verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+        short_names=("ns",), subresources=("finalize", "status"),
+    ),
+    Resource(
+        "", "v1", "nodes", "node", "Node", "NodeList", False,
+        "io.k8s.api.core.v1.Node",
+        short_names=("no",), subresources=("status",),
+    ),
+    Resource(
+        "", "v1", "configmaps", "configmap", "ConfigMap", "ConfigMapList", True,
+        "io.k8s.api.core.v1.ConfigMap",
+        short_names=("cm",),
+    ),
+    Resource(
+        "", "v1", "events", "event", "Event", "EventList", True,
+        "io.k8s.api.core.v1.Event",
+        short_names=("ev",),
+    ),
+    Resource(
+        "", "v1", "pods", "pod", "Pod", "PodList", True,
+        "io.k8s.api.core.v1.Pod",
+        short_names=("po",), categories=("all",), subresources=("binding", "log", "status"),
+    ),
+    Resource(
+        "", "v1", "secrets", "secret", "Secret", "SecretList", True,
+        "io.k8s.api.core.v1.Secret",
+    ),
+    Resource(
+        "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", "ServiceAccountList", True,
+        "io.k8s.api.core.v1.ServiceAccount",
+        short_names=("sa",),
+    ),
+    Resource(
+        "batch", "v1", "cronjobs", "cronjob", "CronJob", "CronJobList", True,
+        "io.k8s.api.batch.v1.CronJob",
+        short_names=("cj",), categories=("all",), subresources=("status",),
+    ),
+    Resource(
+        "batch", "v1", "jobs", "job", "Job", "JobList", True,
+        "io.k8s.api.batch.v1.Job",
+        categories=("all",), subresources=("status",),
+    ),
+    Resource(
+        "coordination.k8s.io", "v1", "leases", "lease", "Lease", "LeaseList", True,
+        "io.k8s.api.coordination.v1.Lease",
+    ),
+)  # fmt: skip
+
+
+class Resources:
+    """The resources a server serves, found by key, by path or by kind."""
+
+    def __init__(self, resources: Iterable[Resource] = RESOURCES) -> None:
+        self._by_key: dict[str, Resource] = {}
+        self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._by_kind: dict[tuple[str, str], Resource] = {}
+        for resource in resources:
+            self.add(resource)
+
+    def add(self, resource: Resource) -> None:
+        """Serve a resource, in place of an earlier one with the same key and version."""
+        self._by_key[resource.key] = resource
+        self._by_path[resource.group, resource.version, resource.plural] = resource
+        self._by_kind[resource.api_version, resource.kind] = resource
+
+    def remove(self, resource: Resource) -> None:
+        self._by_path.pop((resource.group, resource.version, resource.plural), None)
+        self._by_kind.pop((resource.api_version, resource.kind), None)
+        if self._by_key.get(resource.key) is resource:
+            del self._by_key[resource.key]
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_path.values())
+
+    def __getitem__(self, key: str) -> Resource:
+        """By key, `jobs.batch`; raises KeyError."""
+        return self._by_key[key]
+
+    def at(self, group: str, version: str, plural: str) -> Resource | None:
+        """The resource at `/apis/<group>/<version>/<plural>` (`/api/v1/<plural>` for group `""`)."""
+        return self._by_path.get((group, version, plural))
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None:
+        """The resource whose objects carry this `apiVersion` and `kind`, as ownerReferences name it."""
+        return self._by_kind.get((api_version, kind))

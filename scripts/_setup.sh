@@ -1,0 +1,89 @@
+# Sourced by the scripts beside it: everything that they need, made where it is missing, skipped where it is there.
+# Assumes Python >= 3.11 and nothing else. Debian packages come through apt-get where we are root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export UV_PROJECT_ENVIRONMENT="$PWD/.venv" PYTHONUNBUFFERED=1
+mkdir -p .venvs
+
+say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+# debian PACKAGE TEST...: the test passes, or the package is installed and then it passes, or the user is told its name.
+debian() {
+  local package=$1; shift
+  "$@" >/dev/null 2>&1 && return
+  if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    if [ -z "${apt_updated:-}" ]; then say "apt-get update"; apt-get update -qq >/dev/null; apt_updated=1; fi
+    say "apt-get install $package"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+    hash -r
+    "$@" >/dev/null 2>&1 && return
+  fi
+  fail "hubfleet needs '$package' (Debian's name of the package) and cannot install it here: install it and try again."
+}
+
+find_python() {
+  local candidate
+  for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null 2>&1 && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+      command -v "$candidate"; return
+    fi
+  done
+  fail "hubfleet needs Python 3.11 or newer, and found none on PATH."
+}
+
+python=$(find_python)
+uv=.venvs/uv/bin/uv
+
+setup_uv() {
+  [ -x "$uv" ] && return
+  debian python3-venv "$python" -c "import ensurepip, venv"
+  say "installing uv into .venvs/uv"
+  "$python" -m venv .venvs/uv
+  .venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+}
+
+# The project itself and its development tools, exactly as locked.
+setup_project() {
+  setup_uv
+  "$uv" sync --quiet --locked --python "$python"
+}
+
+# environment NAME MARKER INSTALL-ARGUMENTS...: a virtual environment of its own for a client or a peer.
+environment() {
+  local dir=.venvs/$1 want="${*:2}"
+  [ -f "$dir/.installed" ] && [ "$(cat "$dir/.installed")" = "$want" ] && return
+  say "installing $1 into $dir"
+  "$uv" venv --quiet --clear --python "$python" "$dir"
+  "$uv" pip install --quiet --python "$dir/bin/python" "${@:2}"
+  printf '%s' "$want" >"$dir/.installed"
+}
+
+setup_clients() {
+  setup_uv
+  environment kbatch-0.5 kbatch==0.5.0b1 'pyyaml>=6'
+  environment kbatch-0.4.2 kbatch==0.4.2 'pyyaml>=6'
+}
+
+# The peer of scripts/bench batch. It breaks with kubernetes >= 36, which renamed the types that it parses.
+setup_peers() {
+  setup_uv
+  environment kbatch-proxy kbatch-proxy==0.5.0b1 'kubernetes<=31' uvicorn gunicorn
+}
+
+# JupyterHub's own proxy, until hubfleet's takes its place.
+setup_proxy() {
+  local dir=.venvs/node
+  [ -x "$dir/node_modules/.bin/configurable-http-proxy" ] && return
+  debian nodejs command -v node
+  debian npm command -v npm
+  say "installing configurable-http-proxy into $dir"
+  mkdir -p "$dir"
+  npm install --silent --no-audit --no-fund --prefix "$dir" configurable-http-proxy@5 >/dev/null
+}
+
+setup_sandbox() {
+  debian bubblewrap command -v bwrap
+  # A pod has a network of its own where we may make one; without, localkube says so and goes on.
+  if [ "$(id -u)" = 0 ]; then debian iproute2 command -v ip; debian nftables command -v nft; fi
+}

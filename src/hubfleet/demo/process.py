@@ -74,6 +74,11 @@ class Process:
             child.wait()
 
     @property
+    def pid(self) -> int:
+        assert self._child is not None, "the process has not been started"
+        return self._child.pid
+
+    @property
     def alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
 

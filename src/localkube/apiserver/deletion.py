@@ -1,0 +1,241 @@
+"""What a DELETE does to an object: pure decisions, in the order the real API server's registry takes them.
+
+An object goes at once, unless it is given time (pods bound to a node), finalizers hold it, or the propagation
+policy adds one that makes the garbage collector hold it.
+"""
+
+import copy
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from . import status
+from .status import FieldError
+
+ORPHAN = "orphan"
+FOREGROUND = "foregroundDeletion"
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+RETURNS_OBJECT = frozenset({"pods", "serviceaccounts"})
+"""Kinds whose deletion answers with the object itself instead of a Status (`ReturnDeletedObject`)."""
+
+_ORPHANS_BY_DEFAULT = frozenset({"jobs.batch"})
+_NO_GARBAGE = frozenset({"events"})
+_PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+
+JOB_ORPHAN_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove "
+    "them or set propagationPolicy=Orphan to suppress this warning"
+)
+
+
+class Options(NamedTuple):
+    """DeleteOptions; `grace` is in seconds, None is the object's own."""
+
+    propagation: Propagation | None = None
+    grace: int | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    dry_run: bool = False
+
+
+class Plan(NamedTuple):
+    """`update` is the object as it is stored (marked as being deleted), None when it stays as it is.
+
+    `remove` says that it goes away now (after the update, if there is one).
+    """
+
+    update: dict[str, Any] | None
+    remove: bool
+
+
+def check_preconditions(kind: str, group: str, obj: dict[str, Any], options: Options) -> None:
+    """Raise 409 when the object is not the one that the caller meant."""
+    metadata = obj["metadata"]
+    key = f"{kind}.{group}" if group else kind
+    if options.uid is not None and options.uid != metadata["uid"]:
+        raise status.conflict(
+            key,
+            metadata["name"],
+            f"the UID in the precondition ({options.uid}) does not match the UID in record "
+            f"({metadata['uid']}). The object might have been deleted and then recreated",
+        )
+    if options.resource_version is not None and options.resource_version != metadata["resourceVersion"]:
+        raise status.conflict(
+            key,
+            metadata["name"],
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
+            f"ResourceVersion in record ({metadata['resourceVersion']}). The object might have been modified",
+        )
+
+
+def plan(key: str, obj: dict[str, Any], options: Options, now: datetime) -> Plan:
+    """Decide about a DELETE of `obj` (of the resource `key`), which is not changed."""
+    if key == "namespaces":
+        return _plan_namespace(obj, now)
+    grace: int | None = None
+    if key == "pods":
+        grace = _pod_grace(obj, options)
+        held = obj["metadata"].get("deletionGracePeriodSeconds")
+        if obj["metadata"].get("deletionTimestamp") is not None and held is not None:
+            # a deletion that runs can only be shortened
+            if options.grace is None or grace >= held:
+                return Plan(None, False)
+            return _graceful(key, obj, options, now, grace)
+        if obj["metadata"].get("deletionTimestamp") is None:
+            return _graceful(key, obj, options, now, grace)
+    finalizers = _finalizers(key, obj, options)
+    if not finalizers:
+        return Plan(None, True)
+    marked = _mark(obj, finalizers, now, 0)
+    return Plan(marked if marked != obj else None, False)
+
+
+def finished(key: str, obj: dict[str, Any]) -> bool:
+    """Whether an update took away the last thing that held a deletion."""
+    metadata = obj["metadata"]
+    if metadata.get("deletionTimestamp") is None or metadata.get("finalizers"):
+        return False
+    if key == "namespaces" and (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
+
+
+def orphans_silently(key: str, options: Options) -> bool:
+    """Whether this deletion leaves dependents behind that the caller may have expected to go too."""
+    return key in _ORPHANS_BY_DEFAULT and options.propagation is None
+
+
+def parse_options(body: dict[str, Any], query: dict[str, str]) -> Options:
+    """DeleteOptions from a body or, where there is none, from the query. Raises StatusError 400 or 422."""
+    source: dict[str, Any] = body or dict(query)
+    problems: list[FieldError] = []
+    propagation = source.get("propagationPolicy")
+    orphan = source.get("orphanDependents")
+    if not body and isinstance(orphan, str):
+        orphan = orphan.lower() in ("true", "1", "t")
+    if propagation is not None and orphan is not None:
+        problems.append(
+            FieldError(
+                "FieldValueInvalid",
+                "propagationPolicy",
+                f'Invalid value: "{propagation}": orphanDependents and deletionPropagation '
+                "cannot be both set",
+            )
+        )
+    elif propagation is not None and propagation not in ("Background", "Foreground", "Orphan"):
+        problems.append(
+            FieldError(
+                "FieldValueNotSupported",
+                "propagationPolicy",
+                f'Unsupported value: "{propagation}": supported values: '
+                '"Foreground", "Background", "Orphan", "nil"',
+            )
+        )
+    dry_run = source.get("dryRun") or []
+    dry_run = [dry_run] if isinstance(dry_run, str) else dry_run
+    if any(value != "All" for value in dry_run):
+        quoted = ",".join(f'"{value}"' for value in dry_run)
+        problems.append(
+            FieldError(
+                "FieldValueNotSupported",
+                "dryRun",
+                f'Unsupported value: [{quoted}]: supported values: "All"',
+            )
+        )
+    if problems:
+        raise status.invalid("DeleteOptions", "meta.k8s.io", "", problems)
+    if propagation is None and orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    preconditions = source.get("preconditions") or {}
+    return Options(
+        propagation,
+        _seconds(source.get("gracePeriodSeconds")),
+        preconditions.get("uid"),
+        preconditions.get("resourceVersion"),
+        bool(dry_run),
+    )
+
+
+def _seconds(value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise status.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
+
+def _pod_grace(pod: dict[str, Any], options: Options) -> int:
+    spec = pod.get("spec") or {}
+    grace = options.grace if options.grace is not None else spec.get("terminationGracePeriodSeconds", 0)
+    if not spec.get("nodeName") or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        return 0
+    return 1 if grace < 0 else int(grace)
+
+
+def _graceful(key: str, obj: dict[str, Any], options: Options, now: datetime, grace: int) -> Plan:
+    finalizers = _finalizers(key, obj, options)
+    held = obj["metadata"].get("deletionGracePeriodSeconds")
+    marked = _mark(obj, finalizers, now, grace)
+    if obj["metadata"].get("deletionTimestamp") is not None and held is not None:
+        asked = _parse(obj["metadata"]["deletionTimestamp"]) - timedelta(seconds=held)
+        marked["metadata"]["deletionTimestamp"] = timestamp(asked + timedelta(seconds=grace))
+    return Plan(marked, grace == 0 and not finalizers)
+
+
+def _plan_namespace(namespace: dict[str, Any], now: datetime) -> Plan:
+    metadata = namespace["metadata"]
+    if metadata["name"] in _PROTECTED_NAMESPACES:
+        raise status.forbidden("namespaces", metadata["name"], "this namespace may not be deleted")
+    if metadata.get("deletionTimestamp") is None:
+        marked = copy.deepcopy(namespace)
+        marked["metadata"]["deletionTimestamp"] = timestamp(now)
+        marked.setdefault("status", {})["phase"] = "Terminating"
+        return Plan(marked, finished("namespaces", marked))
+    return Plan(None, finished("namespaces", namespace))
+
+
+def _finalizers(key: str, obj: dict[str, Any], options: Options) -> list[str]:
+    """The finalizers after the propagation policy added or removed its own."""
+    before: list[str] = obj["metadata"].get("finalizers") or []
+    if key in _NO_GARBAGE:
+        return before
+    kept = [f for f in before if f not in (ORPHAN, FOREGROUND)]
+    propagation = options.propagation
+    if propagation is None:
+        if ORPHAN in before:
+            propagation = "Orphan"
+        elif FOREGROUND in before:
+            propagation = "Foreground"
+        elif key in _ORPHANS_BY_DEFAULT:
+            propagation = "Orphan"
+    if propagation == "Orphan":
+        return [*kept, ORPHAN]
+    if propagation == "Foreground":
+        return [*kept, FOREGROUND]
+    return kept
+
+
+def _mark(obj: dict[str, Any], finalizers: list[str], now: datetime, grace: int) -> dict[str, Any]:
+    marked = copy.deepcopy(obj)
+    metadata = marked["metadata"]
+    if metadata.get("deletionTimestamp") is None:
+        metadata["deletionTimestamp"] = timestamp(now + timedelta(seconds=grace))
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+    metadata["deletionGracePeriodSeconds"] = grace
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+    return marked
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in whole seconds, as metav1.Time is written."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parse(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,8 +1,8 @@
 """The verbs of the Kubernetes API for one cluster: a request is prepared, sent, and its answer decoded.
 
 What is sent is decided in `request`, what comes back in `response`, how it travels in `transport`; nothing
-here knows of sockets. Decoding is as narrow as the caller's `type`: msgspec skips what a struct does not name, and
-`msgspec.Raw` keeps the bytes as they came.
+here knows of sockets. Decoding is as narrow as the caller's `type`: msgspec skips what a struct does not
+name, and `msgspec.Raw` keeps the bytes as they came.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -272,8 +272,8 @@ class Client:
         """A container's log: `async with client.log(...) as chunks: async for chunk in chunks: ...`.
 
         Chunks come as they arrive and are not cut at lines. Entering waits for the API server's answer (in
-        the budget; raises its ApiError); a followed log then may be quiet for as long as it likes. Leaving closes
-        the connection at once.
+        the budget; raises its ApiError); a followed log then may be quiet for as long as it likes. Leaving
+        closes the connection at once.
         """
         query = {
             "container": container,

@@ -1,5 +1,6 @@
-"""What a user is told when something stands in the way: the only exceptions that handlers turn into answers."""
+"""The exceptions that are words for a person: a user at any time, an operator at the start."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -16,3 +17,11 @@ class UserError(Exception):
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
+
+
+class SettingsError(Exception):
+    """The settings do not make sense; `problems` holds one line for each, with its path or variable."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)

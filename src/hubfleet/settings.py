@@ -1,73 +1,238 @@
 """One frozen tree of settings, from a YAML file and the environment; nothing else reads either.
 
+Three sources, the first that says something wins: the file, the process's environment, the `.env` file of
+kbatch-proxy (KBATCH_SETTINGS_PATH). The file is what an operator wrote down; the environment is partly
+ambient (JupyterHub sets JUPYTERHUB_* for every service that it starts), so it only fills in what the file
+leaves open.
+A setting is taken whole from one source: maps and lists are replaced, never merged.
+
 Unknown keys are refused with their path. The environment variables of kbatch-proxy are accepted as they are,
-so that an existing deployment runs with only its image changed.
+so that an existing deployment runs with only its image changed; `environment` says what each one means.
 """
 
-from typing import Any
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
+
+from hubfleet import environment
+from hubfleet.errors import SettingsError
+from hubfleet.strict import convert, decode_yaml
+
+Seconds = Annotated[float, Meta(gt=0)]
+Bytes = Annotated[int, Meta(ge=1)]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+]  # a DNS label: it is part of URLs
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
+
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+
+
+def check_label(where: str, value: str) -> None:
+    """Raises ValueError for what Kubernetes would refuse as the value of a label."""
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError(
+            f"{where}: {value!r} is not a label's value: at most 63 letters, digits, '-', '_' and '.', "
+            "the first and the last one a letter or digit"
+        )
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings are values: no key that we do not know, no change after the start."""
 
+    secret: ClassVar[frozenset[str]] = frozenset()  # fields that repr, and so logs, never show
 
-class ClusterSettings(Base):
+    def __repr__(self) -> str:
+        shown = {f: "***" if f in self.secret else repr(getattr(self, f)) for f in self.__struct_fields__}
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
+
+
+class ClusterSettings(Base, frozen=True):
     """One Kubernetes cluster: a kubeconfig context, or the account of the pod that we run in."""
 
-    name: str
+    name: Name
     context: str = ""  # the context of the kubeconfig files; "" is the current one
     kubeconfig: str = ""  # a path, or several joined by os.pathsep; "" takes $KUBECONFIG, then ~/.kube/config
     in_cluster: bool = False
-    budget: float = 10.0  # seconds for one request to this cluster, unless the operation has less left
-    max_connections: int = 64
+    budget: Seconds = 10.0  # seconds for one request to this cluster, unless the operation has less left
+    max_connections: Annotated[int, Meta(ge=1)] = 64
 
 
-class HubSettings(Base):
+class HubSettings(Base, frozen=True):
     """The JupyterHub whose users we serve."""
 
-    api_url: str = "http://127.0.0.1:8081/hub/api"
+    secret = frozenset({"api_token"})
+
+    name: str = "jupyterhub"  # told apart by this in the label hubfleet.dev/hub, where hubs share a cluster
+    api_url: Url = environment.DEFAULT_HUB_API_URL
     api_token: str = ""  # of this service; checks that the Hub is there, never used to look at users' servers
     public_url: str = ""
     access_scopes: tuple[str, ...] = ()  # a token needs one of these; () derives it from `service_name`
     service_name: str = ""
-    cache_seconds: float = 60.0  # as HubAuth's cache_max_age in JupyterHub
-    budget: float = 5.0  # seconds for one request to the Hub
+    cache_seconds: Annotated[float, Meta(ge=0)] = 60.0  # how long an answer is trusted; as kbatch-proxy
+    budget: Seconds = 5.0  # seconds for one request to the Hub
+    tls_ca: str = ""  # path; the Hub's internal TLS (`c.JupyterHub.internal_ssl`) needs all three
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    def __post_init__(self) -> None:
+        check_label("name", self.name)
 
 
-class TenancySettings(Base):
+class TenancySettings(Base, frozen=True):
     """How a user's namespace is named and made."""
 
     create_namespaces: bool = True
-    manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace (KBATCH_NAMESPACE_MANIFESTS_FILE)
+    manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace, once per process
+
+    def __post_init__(self) -> None:
+        for index, manifest in enumerate(self.manifests):
+            metadata = manifest.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else None
+            strings = (manifest.get("apiVersion"), manifest.get("kind"), name)
+            if not all(isinstance(s, str) and s for s in strings):
+                raise ValueError(f"manifest {index + 1} needs an apiVersion, a kind and a metadata.name")
 
 
-class BatchSettings(Base):
+class BatchSettings(Base, frozen=True):
     """Jobs, cron jobs and logs: the kbatch contract."""
 
-    prefix: str = ""  # KBATCH_PREFIX; where the API lives below the server's root
-    job_template: dict[str, Any] = {}
+    secret = frozenset({"extra_env"})
+
+    prefix: str = ""  # where the API lives below the server's root
+    job_template: dict[str, Any] = {}  # merged over every user's job
     profiles: dict[str, dict[str, Any]] = {}
-    profiles_enforced: bool = True  # a profile that a job names by label is applied by us, not only offered
-    extra_env: dict[str, str] = {}
-    job_ttl_seconds: int = 3600
+    profiles_required: bool = False  # every job must name a profile, or be what a client makes of one
+    extra_env: dict[str, str] = {}  # for the first container of every job
+    job_ttl_seconds: Annotated[int, Meta(ge=0)] = 3600  # how long Kubernetes keeps a finished job
     labels: dict[str, str] = msgspec.field(
-        default_factory=lambda: {"app.kubernetes.io/managed-by": "kbatch"}  # KBATCH_LABELS
-    )
-    code_limit: int = 20 * 2**20  # bytes of the zip file
-    body_limit: int = 32 * 2**20  # bytes of a request's body
+        default_factory=lambda: {"app.kubernetes.io/managed-by": "kbatch"}
+    )  # of everything that we create
+    code_limit: Bytes = 20 * 2**20  # bytes of the zip file
+    code_unpacked_limit: Bytes = 512 * 2**20  # bytes that the zip file's members may be together
+    body_limit: Bytes = 32 * 2**20  # bytes of a request's body
     unpack_image: str = ""  # "" unpacks with the job's own image
     queue_name: str = ""  # Kueue's LocalQueue; "" submits at once
-    part_expiry: float = 600.0  # seconds until a part whose Job never came is collected
+    budget: Seconds = 30.0  # seconds for everything that one request does
+    log_wait: Seconds = 600.0  # how long a followed log waits for its pod to start
+    part_expiry: Seconds = 600.0  # seconds until a part whose Job never came is collected
+
+    def __post_init__(self) -> None:
+        # "/" and a trailing slash are what people write; the routes are put together from the normal form.
+        prefix = self.prefix.rstrip("/")
+        if prefix and not prefix.startswith("/"):
+            raise ValueError(f"prefix must start with '/', got {self.prefix!r}")
+        msgspec.structs.force_setattr(self, "prefix", prefix)
+        for key, value in self.labels.items():
+            if not _LABEL_KEY.fullmatch(key):
+                raise ValueError(f"labels: {key!r} is not a label's name")
+            check_label(f"labels: {key}", value)
 
 
-class Settings(Base):
+class LogSettings(Base, frozen=True):
+    """What the process writes to its standard error."""
+
+    level: environment.LogLevel = "info"
+    format: environment.LogFormat = "auto"  # auto: for people on a terminal, else JSON
+    access: bool = True  # one line per request
+
+
+class Settings(Base, frozen=True):
     """Everything that an operator can say."""
 
-    listen: str = "127.0.0.1:8050"
+    listen: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):[0-9]{1,5}$")] = "127.0.0.1:8050"
+    shutdown_seconds: Seconds = 10.0  # for requests under way when the process is told to stop
     hub: HubSettings = HubSettings()
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(name="default"),)  # the first one is the default
     tenancy: TenancySettings = TenancySettings()
     batch: BatchSettings = BatchSettings()
-    log_level: str = "info"
+    log: LogSettings = LogSettings()
+
+    def __post_init__(self) -> None:
+        names = [cluster.name for cluster in self.clusters]
+        if not names:
+            raise ValueError("clusters: name at least one, or leave the key out")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"clusters: {', '.join(twice)} is there twice")
+        if not 0 <= self.address[1] <= 65535:
+            raise ValueError(f"listen: there is no port {self.address[1]}")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host ("" is every interface, as is 0.0.0.0) and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load(text: str | None, environ: Mapping[str, str], read_file: Callable[[str], str]) -> Settings:
+    """The settings that the YAML document `text`, the environment and the files that they name amount to.
+
+    `read_file(path)` returns a file's text or raises OSError. Raises SettingsError with every problem found.
+    """
+    written = decode_yaml("settings", text) if text is not None else {}
+    if not isinstance(written, dict):
+        raise SettingsError(["settings: expected a map of settings at the top of the file"])
+    merged = _merge(environment.settings_tree(environ, read_file), written)
+    if written.get("clusters") is None:
+        merged["clusters"] = [_only_cluster(environ, read_file)]
+    settings = convert(merged, Settings)
+    clusters = tuple(_with_kubeconfig(cluster, environ) for cluster in settings.clusters)
+    return msgspec.structs.replace(settings, clusters=clusters)
+
+
+def read(path: str | None) -> Settings:
+    """`load` from this process's environment and the file at `path`, if one is given."""
+    try:
+        text = None if path is None else _read_file(path)
+    except OSError as e:
+        raise SettingsError([f"{path}: {e.strerror or e}"]) from e
+    except UnicodeDecodeError as e:
+        raise SettingsError([f"{path}: not UTF-8: {e}"]) from e
+    return load(text, os.environ, _read_file)
+
+
+def _read_file(path: str) -> str:
+    return Path(path).expanduser().read_text(encoding="utf-8")
+
+
+def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` wins, setting by setting; only the tree's own sections are descended into."""
+    merged = dict(under)
+    for key, value in over.items():
+        section = merged.get(key)
+        if key in environment.SECTIONS and isinstance(section, dict) and isinstance(value, dict):
+            merged[key] = {**section, **value}
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _kubeconfig(environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME", "")
+    return environ.get("KUBECONFIG", "") or (f"{home}/.kube/config" if home else "")
+
+
+def _only_cluster(environ: Mapping[str, str], read_file: Callable[[str], str]) -> dict[str, Any]:
+    # As kbatch-proxy (kubernetes.config.load_config): a kubeconfig if there is one, else our pod's account.
+    if not environ.get("KUBECONFIG") and environ.get("KUBERNETES_SERVICE_HOST"):
+        try:
+            read_file(_kubeconfig(environ))
+        except OSError:
+            return {"name": "default", "in_cluster": True}
+    return {"name": "default"}
+
+
+def _with_kubeconfig(cluster: ClusterSettings, environ: Mapping[str, str]) -> ClusterSettings:
+    if cluster.in_cluster:
+        if cluster.context or cluster.kubeconfig:
+            raise SettingsError([f"clusters[{cluster.name}]: in_cluster excludes context and kubeconfig"])
+        return cluster
+    return msgspec.structs.replace(cluster, kubeconfig=cluster.kubeconfig or _kubeconfig(environ))

@@ -1,0 +1,87 @@
+"""Untyped data into typed structs, with errors that an operator can act on: path, problem, a guess."""
+
+import difflib
+import re
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from hubfleet.errors import SettingsError
+
+T = TypeVar("T")
+
+
+def decode_yaml(what: str, text: str) -> Any:
+    """The one YAML document of `text`; None where it is empty. `what` names the text in errors."""
+    documents = decode_yaml_documents(what, text)
+    if len(documents) > 1:
+        raise SettingsError([f"{what}: expected one YAML document, found {len(documents)}"])
+    return documents[0] if documents else None
+
+
+def decode_yaml_documents(what: str, text: str) -> list[Any]:
+    """The YAML documents of `text` that are not empty (a trailing `---` makes an empty one)."""
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as e:
+        raise SettingsError([f"{what}: {_yaml_problem(e)}"]) from e
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
+
+
+def convert(data: Any, type: type[T], *, where: str = "") -> T:
+    """`data` as `type`; raises SettingsError with all unknown keys, or else with the first wrong value."""
+    if problems := list(unknown_keys(data, type, where)):
+        raise SettingsError(problems)
+    try:
+        return msgspec.convert(data, type, strict=True)
+    except msgspec.ValidationError as e:
+        raise SettingsError([_problem(str(e), where)]) from e
+
+
+def _problem(message: str, where: str) -> str:
+    text, _, path = message.rpartition(" - at `$")
+    if not text:
+        text, path = message, ""
+    at = f"{where}{path.rstrip('`')}".lstrip(".")
+    # msgspec calls every map an object and every list an array: the words of JSON, where people write YAML.
+    text = re.sub(r"`object`", "a map", text)
+    text = re.sub(r"`array`", "a list", text)
+    return f"{at}: {text}" if at else text
+
+
+def unknown_keys(data: Any, type_: Any, path: str = "") -> list[str]:
+    """One line for each key of `data` that the structs in `type_` do not have, and the nearest they do."""
+    struct = _struct(type_)
+    if struct is not None and isinstance(data, dict):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        problems = []
+        for key, value in data.items():
+            at = f"{path}.{key}" if path else str(key)
+            if key in fields:
+                problems += unknown_keys(value, fields[key], at)
+            else:
+                problems.append(f"{at}: unknown key{_suggestion(str(key), fields)}")
+        return problems
+    if isinstance(data, list | tuple):
+        item = next((a for a in get_args(type_) if _struct(a) is not None), None)
+        return [p for i, value in enumerate(data) for p in unknown_keys(value, item, f"{path}[{i}]")]
+    return []
+
+
+def _struct(type_: Any) -> type[msgspec.Struct] | None:
+    if get_origin(type_) in (Union, UnionType):
+        return next((s for a in get_args(type_) if (s := _struct(a)) is not None), None)
+    return type_ if isinstance(type_, type) and issubclass(type_, msgspec.Struct) else None
+
+
+def _suggestion(key: str, known: dict[str, Any]) -> str:
+    if nearest := difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6):
+        return f"; did you mean {nearest[0]}?"
+    return f"; known here: {', '.join(known)}"

@@ -89,7 +89,8 @@ def _go() -> dict[str, Any]:
 
     A value with `omitempty` is dropped when it is zero, a pointer is not. Optional strings are values and
     optional integers and booleans are pointers, except for the listed ones. `value-times` are no pointers:
-    Go writes the zero one as null. `go-types` are named string and map types, as Go's messages say them.
+    Go writes the zero one as null (`value-quantities` as "0"). `go-types` are named string and map types,
+    as Go's messages say them.
     """
     text = files.files("localkube.apiserver").joinpath("data/go-types.json").read_bytes()
     return {k: v if isinstance(v, dict) else frozenset(v) for k, v in msgspec.json.decode(text).items()}
@@ -129,7 +130,7 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
         go_type = _go_name(type_name)
         target = _document().get(type_name, {})
         if type_name in _SPECIAL:
-            keeps = owner in _go()["value-times"]
+            keeps = owner in _go()["value-times"] or owner in _go()["value-quantities"]
             return Field(_SPECIAL[type_name], go_type, keeps_zero=keeps, **common)
         if "properties" in target:
             common["map_type"] = common["map_type"] or target.get("x-kubernetes-map-type", "")
@@ -342,6 +343,7 @@ def _foreign(resource: Resource, kind: str, api_version: str) -> str:
 
 
 # What Go writes although nobody gave it: fields without `omitempty`, and structs that are no pointers.
+_ZERO_TEXT: dict[str, Any] = {"time": None, "microtime": None, "quantity": "0"}
 _filler = Callable[[dict[str, Any]], None]
 
 
@@ -351,7 +353,7 @@ def _fills(type_name: str, above: tuple[str, ...] = ()) -> bool:
     if type_name in above:
         return False
     for f in fields(type_name).values():
-        if f.default is not None or (f.kind in ("time", "microtime") and f.keeps_zero):
+        if f.default is not None or (f.kind in _ZERO_TEXT and f.keeps_zero):
             return True
         inner = f if f.kind == "struct" else f.item
         if inner is not None and inner.kind == "struct" and _fills(inner.type_name, (*above, type_name)):
@@ -376,8 +378,8 @@ def _type_filler(type_name: str) -> _filler:
                     structs.append((name, f.default is not None, filler))
             elif f.default is not None:
                 zeros.append((name, f.default))
-            elif f.kind in ("time", "microtime") and f.keeps_zero:
-                zeros.append((name, None))
+            elif f.kind in _ZERO_TEXT and f.keeps_zero:
+                zeros.append((name, _ZERO_TEXT[f.kind]))
             elif f.item is not None and f.item.kind == "struct" and _fills(f.item.type_name):
                 (lists if f.kind == "list" else maps).append((name, _type_filler(f.item.type_name)))
 

@@ -1,0 +1,265 @@
+"""What the API fills in when a client leaves it out, per kind (Kubernetes' `SetDefaults_*` functions).
+
+`apply` runs on every object after decoding, whether it was created, updated or patched, and changes it in
+place. Applying it twice changes nothing.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from localkube.apiserver import schema
+from localkube.apiserver.resources import Resource
+
+Object = dict[str, Any]
+
+# A reference as container registries write it: [host[:port]/]path[:tag][@digest].
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])"
+_IMAGE = re.compile(
+    rf"(?:{_HOST}(?::[0-9]+)?/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+DEFAULT_MODE = 0o644
+_PROBE = (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3))
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_INT32_MAX = 2**31 - 1
+
+
+def apply(resource: Resource, obj: Object) -> None:
+    """Fill in `obj`, a decoded object of `resource`."""
+    defaulter = _DEFAULTERS.get(resource.schema)
+    if defaulter is not None:
+        defaulter(obj)
+    schema.fill(resource.schema, obj)
+
+
+def pull_policy(image: str) -> str:
+    """`Always` for `latest` (also by omission), `IfNotPresent` for every other tag, digest or nonsense."""
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        return "IfNotPresent"
+    tag = match["tag"] or ("" if match["digest"] else "latest")
+    return "Always" if tag == "latest" else "IfNotPresent"
+
+
+def _namespace(obj: Object) -> None:
+    if name := obj["metadata"].get("name"):
+        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+    obj.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _secret(obj: Object) -> None:
+    obj.setdefault("type", "Opaque")
+
+
+def _node(obj: Object) -> None:
+    status = obj.get("status", {})
+    if "capacity" in status:
+        status.setdefault("allocatable", dict(status["capacity"]))
+
+
+def _job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _job_spec(spec)
+    template_labels = spec.get("template", {}).get("metadata", {}).get("labels")
+    if template_labels and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(template_labels)
+
+
+def _job_spec(spec: Object) -> None:
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", _INT32_MAX if "backoffLimitPerIndex" in spec else 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
+    policy = spec.get("podFailurePolicy")
+    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if policy is None else "Failed")
+    for rule in (policy or {}).get("rules") or ():
+        for condition in rule.get("onPodConditions") or ():
+            if not condition.get("status"):
+                condition["status"] = "True"
+    _template(spec)
+
+
+def _cron_job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("concurrencyPolicy", "Allow")
+    spec.setdefault("suspend", False)
+    spec.setdefault("successfulJobsHistoryLimit", 3)
+    spec.setdefault("failedJobsHistoryLimit", 1)
+    _template(spec.setdefault("jobTemplate", {}).setdefault("spec", {}))
+
+
+def _template(owner: Object) -> None:
+    """The pod template of a workload's spec; a job template's pod gets a pod's defaults, not a job's."""
+    _pod_spec(owner.setdefault("template", {}).setdefault("spec", {}))
+
+
+def _pod(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    # A template is not defaulted like this: what a pod gets is decided when the pod is made.
+    for containers in ("containers", "initContainers"):
+        for container in spec.get(containers) or ():
+            resources = container.get("resources") or {}
+            if limits := resources.get("limits"):
+                resources["requests"] = {**limits, **(resources.get("requests") or {})}
+    spec.setdefault("enableServiceLinks", True)
+    if spec.get("hostNetwork"):
+        for containers in ("containers", "initContainers"):
+            for container in spec.get(containers) or ():
+                for port in container.get("ports") or ():
+                    if not port.get("hostPort") and port.get("containerPort"):
+                        port["hostPort"] = port["containerPort"]
+    _pod_spec(spec)
+
+
+def _pod_spec(spec: Object) -> None:
+    # The deprecated name and the current one are the same field.
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("schedulerName", "default-scheduler")
+    for containers in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(containers) or ():
+            _container(container)
+    for volume in spec.get("volumes") or ():
+        _volume(volume)
+
+
+def _container(container: Object) -> None:
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    container.setdefault("imagePullPolicy", pull_policy(container.get("image", "")))
+    for port in container.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+    for variable in container.get("env") or ():
+        _env(variable)
+    for name in _PROBES:
+        if (probe := container.get(name)) is not None:
+            for key, value in _PROBE:
+                probe.setdefault(key, value)
+            _handler(probe)
+    for handler in ("postStart", "preStop"):
+        _handler((container.get("lifecycle") or {}).get(handler) or {})
+
+
+def _env(variable: Object) -> None:
+    source = variable.get("valueFrom")
+    if source is None:
+        return
+    if "fieldRef" in source:
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if "fileKeyRef" in source:
+        source["fileKeyRef"].setdefault("optional", False)
+
+
+def _handler(handler: Object) -> None:
+    if (get := handler.get("httpGet")) is not None:
+        get.setdefault("path", "/")
+        get.setdefault("scheme", "HTTP")
+    if (grpc := handler.get("grpc")) is not None:
+        grpc.setdefault("service", "")
+
+
+def _downward_items(source: Object) -> None:
+    for item in source.get("items") or ():
+        if "fieldRef" in item:
+            item["fieldRef"].setdefault("apiVersion", "v1")
+
+
+def _mode(source: Object) -> None:
+    source.setdefault("defaultMode", DEFAULT_MODE)
+
+
+def _downward(source: Object) -> None:
+    _mode(source)
+    _downward_items(source)
+
+
+def _projected(source: Object) -> None:
+    _mode(source)
+    for part in source.get("sources") or ():
+        if "downwardAPI" in part:
+            _downward_items(part["downwardAPI"])
+        if "serviceAccountToken" in part:
+            part["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+
+
+def _host_path(source: Object) -> None:
+    source.setdefault("type", "")
+
+
+def _iscsi(source: Object) -> None:
+    source.setdefault("iscsiInterface", "default")
+
+
+def _rbd(source: Object) -> None:
+    for key, value in (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")):
+        source.setdefault(key, value)
+
+
+def _azure_disk(source: Object) -> None:
+    for key, value in (
+        ("cachingMode", "ReadWrite"),
+        ("kind", "Shared"),
+        ("fsType", "ext4"),
+        ("readOnly", False),
+    ):
+        source.setdefault(key, value)
+
+
+def _scale_io(source: Object) -> None:
+    source.setdefault("storageMode", "ThinProvisioned")
+    source.setdefault("fsType", "xfs")
+
+
+def _ephemeral(source: Object) -> None:
+    if "volumeClaimTemplate" in source:
+        source["volumeClaimTemplate"].setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+def _image_volume(source: Object) -> None:
+    if source.get("reference"):
+        source.setdefault("pullPolicy", pull_policy(source["reference"]))
+
+
+_VOLUMES: dict[str, Callable[[Object], None]] = {
+    "azureDisk": _azure_disk,
+    "configMap": _mode,
+    "downwardAPI": _downward,
+    "ephemeral": _ephemeral,
+    "hostPath": _host_path,
+    "image": _image_volume,
+    "iscsi": _iscsi,
+    "projected": _projected,
+    "rbd": _rbd,
+    "scaleIO": _scale_io,
+    "secret": _mode,
+}
+
+
+def _volume(volume: Object) -> None:
+    sources = [name for name in volume if name != "name"]
+    if not sources:
+        volume["emptyDir"] = {}
+    for name in sources:
+        if defaulter := _VOLUMES.get(name):
+            defaulter(volume[name])
+
+
+_DEFAULTERS: dict[str, Callable[[Object], None]] = {
+    "io.k8s.api.batch.v1.CronJob": _cron_job,
+    "io.k8s.api.batch.v1.Job": _job,
+    "io.k8s.api.core.v1.Namespace": _namespace,
+    "io.k8s.api.core.v1.Node": _node,
+    "io.k8s.api.core.v1.Pod": _pod,
+    "io.k8s.api.core.v1.Secret": _secret,
+}

@@ -1,0 +1,215 @@
+"""Hub tokens: whose they are, and whether they may be used here. The Hub decides, we remember for a minute.
+
+The Hub is asked with the user's own token, as JupyterHub's HubAuth does, so our own token needs no rights. A
+token is known here by its SHA-256 only. When the Hub does not answer, nobody whose answer has expired gets in:
+503, and the client tries again.
+"""
+
+import asyncio
+import hashlib
+import re
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Annotated, Literal, Self
+
+import aiohttp
+import msgspec
+import structlog
+
+from hubfleet.errors import SettingsError, UserError
+from hubfleet.identity.cache import ExpiringCache
+from hubfleet.identity.user import User, missing_scopes
+from hubfleet.settings import HubSettings
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED = 10_000
+"""Tokens whose owner is kept, about 1 KiB each."""
+
+REFUSED_SECONDS = 5.0
+"""How long a token that the Hub does not know is refused without asking again."""
+
+RETRY_AFTER = 5.0
+"""Seconds that a client is asked to wait when the Hub does not answer."""
+
+_ANSWER_LIMIT = 4 * 2**20
+"""Bytes. A user's own model grows with the groups and scopes that they have, and stays far below."""
+
+# What a header can carry as one word. JupyterHub's own tokens have 32 characters, an operator's may have more.
+_TOKEN = re.compile(r"[!-~]{1,1024}")
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """The part of the Hub's user or service model that we use; services have no groups."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    scopes: frozenset[str]
+    kind: Literal["user", "service"] = "user"
+    groups: tuple[str, ...] = ()
+    admin: bool = False
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """The Hub does not know the token."""
+
+
+class _Silent(msgspec.Struct, frozen=True):
+    """The Hub gave no answer that can be used, and why: for the log."""
+
+    reason: str
+
+
+_Answer = _Owner | _Refused | _Silent
+_owner = msgspec.json.Decoder(_Owner)
+
+
+def access_scopes(settings: HubSettings) -> tuple[str, ...]:
+    """The scopes of which a token needs one.
+
+    Raises SettingsError where nothing says so. (kbatch-proxy answered every request with 500 then. To let any
+    token in would let in those that users hand to other services, which can then act for them here.)
+    """
+    if settings.access_scopes:
+        return settings.access_scopes
+    if settings.service_name:
+        return (f"access:services!service={settings.service_name}",)
+    raise SettingsError(
+        [
+            "hub.service_name: missing. Say which service of the Hub this is (or JUPYTERHUB_SERVICE_NAME), "
+            "or which scopes let users in with hub.access_scopes (or JUPYTERHUB_OAUTH_ACCESS_SCOPES)"
+        ]
+    )
+
+
+class HubIdentity:
+    """`async with HubIdentity(settings.hub) as identity: user = await identity.authenticate(token)`."""
+
+    def __init__(self, settings: HubSettings, *, clock: Callable[[], float] = time.monotonic):
+        self.scopes = access_scopes(settings)
+        self._settings = settings
+        self._url = settings.api_url.rstrip("/") + "/user"
+        self._tls = _tls(settings)
+        self._owners: ExpiringCache[bytes, _Owner] = ExpiringCache(
+            REMEMBERED, settings.cache_seconds, clock=clock
+        )
+        # Apart from the owners: whoever tries tokens must not push out those who have one.
+        self._refused: ExpiringCache[bytes, bool] = ExpiringCache(
+            REMEMBERED, min(REFUSED_SECONDS, settings.cache_seconds), clock=clock
+        )
+        self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=32, ssl=self._tls if self._tls is not None else True),
+            timeout=aiohttp.ClientTimeout(total=self._settings.budget),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        assert self._session is not None
+        await self._session.close()
+
+    async def authenticate(self, token: str) -> User:
+        """The owner of `token`; UserError 401, 403, or 503 while the Hub does not answer."""
+        if not _TOKEN.fullmatch(token):
+            raise UserError(401, "Incorrect token")
+        key = hashlib.sha256(token.encode()).digest()
+        owner = self._owners.get(key) or await self._ask_once(key, token)
+        if lacking := missing_scopes(self.scopes, owner.scopes):
+            raise UserError(
+                403,
+                f"The token of {owner.kind} {owner.name} does not give access to this service: "
+                f"it needs the scope {' or '.join(lacking)}",
+            )
+        return User(
+            name=owner.name,
+            kind=owner.kind,
+            groups=owner.groups,
+            scopes=owner.scopes,
+            admin=owner.admin,
+            token=token,
+        )
+
+    async def _ask_once(self, key: bytes, token: str) -> _Owner:
+        if self._refused.get(key):
+            raise UserError(401, "Incorrect token")
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key, token))
+        # Shielded: one caller that goes away must not take the answer from the others. The task never
+        # raises, so that nobody shares an exception (and its growing traceback) with anybody.
+        answer = await asyncio.shield(task)
+        match answer:
+            case _Owner():
+                return answer
+            case _Refused():
+                raise UserError(401, "Incorrect token")
+            case _Silent():
+                raise UserError(
+                    503, "JupyterHub does not answer; try again in a moment", retry_after=RETRY_AFTER
+                )
+
+    async def _ask(self, key: bytes, token: str) -> _Answer:
+        try:
+            answer = await self._request(token)
+            match answer:
+                case _Owner():
+                    self._owners.put(key, answer)
+                case _Refused():
+                    self._refused.put(key, True)
+                case _Silent():
+                    log.warning("the Hub cannot say whose a token is", url=self._url, reason=answer.reason)
+            return answer
+        finally:
+            del self._asking[key]
+
+    async def _request(self, token: str) -> _Answer:
+        assert self._session is not None, "HubIdentity is used outside of its `async with`"
+        headers = {"Authorization": f"token {token}", "Accept": "application/json"}
+        try:
+            # A redirect is no answer: it would carry the token to wherever it points.
+            async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _ANSWER_LIMIT:
+                        return _Silent(f"the answer is longer than {_ANSWER_LIMIT} bytes")
+                return interpret(response.status, bytes(body))
+        except TimeoutError:
+            return _Silent(f"no answer within {self._settings.budget:g} s")
+        except (aiohttp.ClientError, OSError) as e:
+            return _Silent(str(e) or type(e).__name__)
+
+
+def interpret(status: int, body: bytes) -> _Answer:
+    """What the Hub's answer to `GET /user` says about the token."""
+    if status in (401, 403):  # 403 is JupyterHub's word for a token that it does not know
+        return _Refused()
+    if status != 200:
+        return _Silent(f"HTTP {status}")
+    try:
+        return _owner.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        return _Silent(f"the answer is not a user's model: {e}")
+
+
+def _tls(settings: HubSettings) -> ssl.SSLContext | None:
+    if not (settings.tls_ca or settings.tls_cert):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca or None)
+        if settings.tls_cert:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+    except (OSError, ssl.SSLError) as e:
+        raise SettingsError([f"hub: tls_ca, tls_cert, tls_key: {e}"]) from e
+    return context

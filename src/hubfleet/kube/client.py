@@ -5,7 +5,7 @@ here knows of sockets. Decoding is as narrow as the caller's `type`: msgspec ski
 name, and `msgspec.Raw` keeps the bytes as they came.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ class Client:
         type: type[T] = dict,  # type: ignore[assignment]
         on_behalf_of: Impersonation | None = None,
         budget: Budget | None = None,
-    ) -> AsyncIterator[Page[T]]:
+    ) -> AsyncGenerator[Page[T]]:
         """The pages of a list, all of one snapshot, `page` objects each; Gone where the snapshot expired."""
         path = resource.path(namespace)
         token = ""
@@ -96,7 +96,7 @@ class Client:
         type: type[T] = dict,  # type: ignore[assignment]
         on_behalf_of: Impersonation | None = None,
         budget: Budget | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T]:
         """The objects of a list, asked for page by page; of all namespaces where none is named."""
         async for answer in self.pages(
             resource,
@@ -228,7 +228,7 @@ class Client:
         idle: float = 90.0,
         on_behalf_of: Impersonation | None = None,
         budget: Budget | None = None,
-    ) -> AsyncIterator[Sequence[tuple[str, msgspec.Raw]]]:
+    ) -> AsyncGenerator[Sequence[tuple[str, msgspec.Raw]]]:
         """What happens after `resource_version`, in order: batches of (type, object); an empty one at first.
 
         Types are ADDED, MODIFIED, DELETED and BOOKMARK. Ends when the API server ends it (after `seconds`);

@@ -1,7 +1,7 @@
 """Hub tokens: whose they are, and whether they may be used here. The Hub decides, we remember for a minute.
 
 The Hub is asked with the user's own token, as JupyterHub's HubAuth does, so our own token needs no rights. A
-token is known here by its SHA-256 only. When the Hub does not answer, nobody whose answer has expired gets in:
+token is known here by its SHA-256 only. When the Hub does not answer, nobody whose answer expired gets in:
 503, and the client tries again.
 """
 
@@ -37,7 +37,7 @@ RETRY_AFTER = 5.0
 _ANSWER_LIMIT = 4 * 2**20
 """Bytes. A user's own model grows with the groups and scopes that they have, and stays far below."""
 
-# What a header can carry as one word. JupyterHub's own tokens have 32 characters, an operator's may have more.
+# What a header can carry as one word. JupyterHub makes tokens of 32 characters, an operator may choose more.
 _TOKEN = re.compile(r"[!-~]{1,1024}")
 
 

@@ -29,7 +29,7 @@ def namespace_for(name: str, kind: str = "user") -> str:
 
 
 def username_label(name: str) -> str:
-    """The value of the label `kbatch.jupyter.org/username`: bytes outside [a-z0-9] as `-` and their hex value.
+    """The value of the label `kbatch.jupyter.org/username`: bytes outside [a-z0-9] as `-` and their hex.
 
     That is escapism's `escape(name, safe=[a-z0-9], escape_char="-")`, as in kbatch. Where Kubernetes would
     refuse it (names that begin with anything else, or become longer than 63 characters) it is cut to 48

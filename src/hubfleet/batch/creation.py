@@ -10,9 +10,9 @@ A step that fails undoes what was made, here and now. Whoever dies in between le
 collector, which removes them, or gives them to the Job where that was made.
 
 The race with the collector: it must not remove the parts of a submission that is still under way and then
-has its Job made. A submission has `BatchSettings.budget` (30 s), and looks at it once more before it creates the
-Job; parts expire after `part_expiry` (600 s, at least twice the budget). Clocks may differ by what lies in
-between. What remains is a process that is frozen for all that time between its last look and its request.
+has its Job made. A submission has `BatchSettings.budget` (30 s), and looks at it once more before it creates
+the Job; parts expire after `part_expiry` (600 s, at least twice the budget). Clocks may differ by what lies
+in between. What remains is a process that is frozen for all that time between its last look and its request.
 """
 
 import asyncio

@@ -64,9 +64,10 @@ def status(obj: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def list_frame(kind: str, resource_version: str) -> tuple[bytes, bytes]:
+@cache
+def list_frame(kind: str) -> tuple[bytes, bytes]:
     """What stands before and after the comma-joined items of a list of `kind`."""
-    meta = _out("V1ListMeta")({"resourceVersion": resource_version})
+    meta = _out("V1ListMeta")({})
     api_version = "v1" if kind == "Pod" else "batch/v1"
     head = encode({"api_version": api_version, "kind": f"{kind}List", "metadata": meta})
     return head[:-1] + b',"items":[', b"]}"

@@ -1,0 +1,167 @@
+"""The routes of kbatch: at the prefix for the default cluster, and below `clusters/NAME/` for each one.
+
+Both spellings of a path, with and without the slash at its end, are answered; status codes are kbatch's (a
+created job is a 200). Bodies are read as they are and checked in `submission`: whatever is wrong with one
+gets the same form of answer.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.enums import MediaType
+from litestar.params import Dependency, Parameter
+from litestar.response import Stream
+
+from hubfleet.batch.service import BatchService, ClusterBatch
+from hubfleet.batch.workloads import Answer
+from hubfleet.identity.user import User
+
+UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
+"""Who makes a request; raises UserError 401, 403 or 503."""
+
+Batch = Annotated[ClusterBatch, Dependency(skip_validation=True)]
+Service = Annotated[BatchService, Dependency(skip_validation=True)]
+Asking = Annotated[User, Dependency(skip_validation=True)]
+Name = Annotated[str, Parameter(description="The name of the object")]
+
+
+def routes(service: BatchService, user_of: UserOf) -> Router:
+    """Everything below `settings.prefix`."""
+
+    async def provide_user(request: Request[Any, Any, Any]) -> User:
+        return await user_of(request)
+
+    async def provide_batch(request: Request[Any, Any, Any]) -> ClusterBatch:
+        return service.on(request.path_params.get("cluster", ""))
+
+    async def provide_service() -> BatchService:
+        return service
+
+    calls = [
+        authorized,
+        list_profiles,
+        list_jobs,
+        create_job,
+        get_job,
+        delete_job,
+        job_log,
+        list_cron_jobs,
+        create_cron_job,
+        get_cron_job,
+        delete_cron_job,
+        list_pods,
+        get_pod,
+        pod_log,
+    ]
+    return Router(
+        path=service.settings.prefix or "/",
+        route_handlers=[root, *calls, Router(path="/clusters/{cluster:str}", route_handlers=[root, *calls])],
+        dependencies={
+            "user": Provide(provide_user),
+            "batch": Provide(provide_batch),
+            "service": Provide(provide_service),
+        },
+        tags=["kbatch"],
+        request_max_body_size=None,  # submission.decode says it in kbatch's form
+    )
+
+
+@get("/")
+async def root(batch: Batch) -> dict[str, str]:
+    return {"message": "kbatch"}
+
+
+@get("/authorized")
+async def authorized(user: Asking, batch: Batch) -> dict[str, Any]:
+    """Whose token this is; `kbatch configure` asks before it writes it down."""
+    return {"name": user.name, "groups": list(user.groups)}
+
+
+@get("/profiles")
+async def list_profiles(service: Service, batch: Batch) -> dict[str, Any]:
+    """What the operator offers. Without a token, as in kbatch."""
+    return service.profiles.offered
+
+
+@get("/jobs")
+async def list_jobs(user: Asking, batch: Batch) -> Response[bytes]:
+    return _json(await batch.list(user, batch.jobs))
+
+
+@post("/jobs", status_code=200)
+async def create_job(user: Asking, batch: Batch, request: Request[Any, Any, Any]) -> Response[bytes]:
+    return _json((await batch.submit(user, "Job", await _body(request, batch)), {}))
+
+
+@get("/jobs/{name:str}")
+async def get_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+    return _json(await batch.get(user, batch.jobs, name))
+
+
+@delete("/jobs/{name:str}", status_code=200)
+async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+    return _json((await batch.delete(user, batch.jobs, name), {}))
+
+
+@get("/jobs/logs/{name:str}")
+async def job_log(user: Asking, batch: Batch, name: Name, stream: bool = False) -> Stream:
+    """The log of all pods of a job, or of one pod."""
+    return _text(await batch.log(await batch.find_log(user, name), follow=stream))
+
+
+@get("/cronjobs")
+async def list_cron_jobs(user: Asking, batch: Batch) -> Response[bytes]:
+    return _json(await batch.list(user, batch.cron_jobs))
+
+
+@post("/cronjobs", status_code=200)
+async def create_cron_job(user: Asking, batch: Batch, request: Request[Any, Any, Any]) -> Response[bytes]:
+    return _json((await batch.submit(user, "CronJob", await _body(request, batch)), {}))
+
+
+@get("/cronjobs/{name:str}")
+async def get_cron_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+    return _json(await batch.get(user, batch.cron_jobs, name))
+
+
+@delete("/cronjobs/{name:str}", status_code=200)
+async def delete_cron_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+    return _json((await batch.delete(user, batch.cron_jobs, name), {}))
+
+
+@get("/pods")
+async def list_pods(user: Asking, batch: Batch, job_name: str = "") -> Response[bytes]:
+    return _json(await batch.pods_of(user, job_name))
+
+
+@get("/pods/{name:str}")
+async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+    return _json(await batch.get(user, batch.pods, name))
+
+
+@get("/pods/logs/{name:str}")
+async def pod_log(user: Asking, batch: Batch, name: Name, stream: bool = False) -> Stream:
+    return _text(await batch.log(await batch.find_log(user, name, pods_only=True), follow=stream))
+
+
+async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
+    """The body, read only as far as the limit: whoever sends more is told so (413) by `submission.decode`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > batch.settings.body_limit:
+            break
+    return bytes(body)
+
+
+def _json(answer: Answer) -> Response[bytes]:
+    body, headers = answer
+    return Response(body, media_type=MediaType.JSON, headers=headers)
+
+
+def _text(chunks: AsyncGenerator[bytes, None]) -> Stream:
+    return Stream(chunks, media_type="text/plain; charset=utf-8")

@@ -1,0 +1,379 @@
+"""Logs of a pod, or of all pods of a job; as a whole, or followed until the job ends.
+
+The clients print what they get. A followed log is one chunk for each line, without the newline, for they
+print every chunk as a line. A line names its pod (`[POD] ...`) only where a job has more than one. Lines of
+our own begin with `kbatch: `: what a pod waits for, why it failed before it could say anything.
+
+A stream costs one task for each pod and about one read of its log: what is read is sent before more is read.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+
+import msgspec
+
+from hubfleet.batch import podview
+from hubfleet.batch.podview import Job, Pod
+from hubfleet.batch.workloads import Workloads
+from hubfleet.errors import UserError
+from hubfleet.kube.budget import Budget
+from hubfleet.kube.client import Client
+from hubfleet.kube.errors import KubeError, NotFound
+from hubfleet.kube.impersonation import Impersonation
+from hubfleet.kube.resources import JOBS, PODS
+from hubfleet.kube.view import Change
+
+JOB_NAME = "batch.kubernetes.io/job-name"
+
+LINE_LIMIT = 32 * 1024
+"""Bytes: a longer line is sent in pieces, for it has to be held until its end comes."""
+
+PATIENCE = 20.0
+"""Seconds without news before a waiting stream says what it waits for; clients give up at 60 s of silence."""
+
+INIT_LINES = 50
+"""How much of a failed init container's log is shown."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Whose log is asked for: a job (then `pod` is None) or a pod, as they were found."""
+
+    namespace: str
+    job: Job | None = None
+    pod: Pod | None = None
+    on_behalf_of: Impersonation | None = None
+
+
+class Logs:
+    """Reads logs in one cluster. `patience` and `wait` are in seconds; `wait` is for a pod to start."""
+
+    def __init__(
+        self, client: Client, jobs: Workloads, pods: Workloads, *, wait: float, patience: float = PATIENCE
+    ):
+        self._client = client
+        self._jobs = jobs.informer
+        self._pods = pods.informer
+        self._wait = wait
+        self._patience = patience
+        self._changes = _Changes()
+        self._jobs.subscribe(self._changes.tell)
+        self._pods.subscribe(self._changes.tell)
+
+    async def find(
+        self,
+        namespace: str,
+        name: str,
+        budget: Budget,
+        *,
+        pods_only: bool = False,
+        on_behalf_of: Impersonation | None = None,
+    ) -> Target:
+        """The job of that name, else the pod: kbatch 0.4.2 asks for a pod's log where 0.5 asks for a job's.
+
+        Raises NotFound, with the name of what is missing.
+        """
+        if not pods_only and (job := self._jobs.get(namespace, name)) is not None:
+            return Target(namespace, job=podview.job(job.raw), on_behalf_of=on_behalf_of)
+        if (pod := self._pods.get(namespace, name)) is not None:
+            return Target(namespace, pod=podview.pod(pod.raw), on_behalf_of=on_behalf_of)
+        if not pods_only:
+            try:
+                found = await self._client.get(
+                    JOBS, namespace, name, type=Job, on_behalf_of=on_behalf_of, budget=budget
+                )
+                return Target(namespace, job=found, on_behalf_of=on_behalf_of)
+            except NotFound as e:
+                missing = e
+        try:
+            return Target(
+                namespace,
+                pod=await self._client.get(
+                    PODS, namespace, name, type=Pod, on_behalf_of=on_behalf_of, budget=budget
+                ),
+                on_behalf_of=on_behalf_of,
+            )
+        except NotFound:
+            if pods_only:
+                raise
+            raise missing from None
+
+    async def read(self, target: Target, budget: Budget) -> AsyncGenerator[bytes]:
+        """What has been written so far. Raises before the first byte: NotFound, or 400 while nothing runs."""
+        pods = self._known(target)
+        if target.job is not None:
+            if not pods:
+                raise _no_pods(target.job)
+            pods = [pod for pod in pods if pod.started or pod.failed_init] or pods[:1]
+        chunks = self._read_all(target, pods, budget)
+        try:
+            first = await anext(chunks)
+        except StopAsyncIteration:
+            first = b""
+
+        async def body() -> AsyncGenerator[bytes]:
+            async with aclosing(chunks):
+                yield first
+                async for chunk in chunks:
+                    yield chunk
+
+        return body()
+
+    async def follow(self, target: Target) -> AsyncGenerator[bytes]:
+        """One line at a time, without newlines, until the job (or the pod) has ended.
+
+        Raises NotFound before the first one: for a job that ended, and whose pods are gone.
+        """
+        if target.job is not None and target.job.end is not None and not self._known(target):
+            raise _no_pods(target.job)
+        return self._follow(target)
+
+    async def _follow(self, target: Target) -> AsyncGenerator[bytes]:
+        seen = False
+        wake = asyncio.Event()
+        deadline = time.monotonic() + self._wait
+        readers: dict[str, _Reader] = {}
+        several = target.job is not None and target.job.has_several_pods
+        with self._changes.telling(target.namespace, wake):
+            try:
+                while True:
+                    wake.clear()
+                    for pod in self._known(target):
+                        if pod.metadata.uid not in readers:
+                            readers[pod.metadata.uid] = _Reader(pod.name, self._pod(target, pod), wake)
+                    for reader in readers.values():
+                        for line in reader.take():
+                            yield _named(reader.name, line) if several or len(readers) > 1 else line or b" "
+                    job = self._job_now(target)
+                    gone = seen and job is None
+                    seen = seen or job is not None
+                    over = target.job is None or gone or _is_over(job, bool(readers))
+                    if over and all(reader.done for reader in readers.values()):
+                        break
+                    if await _within(self._patience, wake) or readers:
+                        continue
+                    if time.monotonic() > deadline or (job is not None and job.end is not None):
+                        break
+                    note = ", the job is queued" if job is not None and job.queued else ""
+                    yield f"kbatch: waiting for a pod{note}".encode()
+                if not readers:
+                    yield _without_a_pod(self._job_now(target)).encode()
+            finally:
+                for reader in readers.values():
+                    await reader.close()
+
+    def _known(self, target: Target) -> list[Pod]:
+        if target.job is None:
+            assert target.pod is not None
+            return [self._now(target, target.pod) or target.pod]
+        name = target.job.metadata.name
+        found = [
+            podview.pod(item.raw)
+            for item in self._pods.items(target.namespace)
+            if item.labels.get(JOB_NAME) == name
+        ]
+        return sorted(found, key=lambda pod: pod.age_order)
+
+    def _now(self, target: Target, pod: Pod) -> Pod | None:
+        """The pod as we last heard of it; None where it is gone."""
+        item = self._pods.get(target.namespace, pod.name)
+        return podview.pod(item.raw) if item is not None and item.uid == pod.metadata.uid else None
+
+    def _job_now(self, target: Target) -> Job | None:
+        """The job as we last heard of it; None where it is gone, or where we have not heard of it yet."""
+        if target.job is None:
+            return None
+        item = self._jobs.get(target.namespace, target.job.metadata.name)
+        return podview.job(item.raw) if item is not None and item.uid == target.job.metadata.uid else None
+
+    async def _pod(self, target: Target, pod: Pod) -> AsyncGenerator[list[bytes]]:
+        """One pod's lines: of every run of its container, from its start to the pod's end."""
+        deadline = time.monotonic() + self._wait
+        watched = self._now(target, pod) is not None
+        followed = -1  # which run: 0 is the first one, each restart counts one more
+        wake = asyncio.Event()
+        with self._changes.telling(target.namespace, wake):
+            while True:
+                wake.clear()
+                # Of one that we do not watch, the API server says what there is to say.
+                known = self._now(target, pod) if watched else pod
+                if known is None:
+                    return
+                if known.failed_init is not None:
+                    yield await self._init_failure(target, known)
+                    return
+                if known.restarts > followed and (not watched or (known.started and not _waiting(known))):
+                    followed = known.restarts
+                    async for lines in self._lines(target, known, follow=True):
+                        yield lines
+                    if not watched:
+                        return
+                    continue
+                if known.ended:
+                    if followed < 0:
+                        yield [f"kbatch: pod {pod.name} ended: {known.why_waiting()}".encode()]
+                    return
+                if await _within(self._patience, wake) or followed >= 0:
+                    continue
+                yield [f"kbatch: pod {pod.name} is waiting: {known.why_waiting()}".encode()]
+                if time.monotonic() > deadline:
+                    yield [f"kbatch: pod {pod.name} did not start within {self._wait:.0f} s".encode()]
+                    return
+
+    async def _lines(self, target: Target, pod: Pod, *, follow: bool) -> AsyncGenerator[list[bytes]]:
+        try:
+            async with self._client.log(
+                target.namespace,
+                pod.name,
+                container=pod.container,
+                follow=follow,
+                on_behalf_of=target.on_behalf_of,
+            ) as chunks:
+                rest = b""
+                async for chunk in chunks:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > LINE_LIMIT:
+                        lines.append(rest)
+                        rest = b""
+                    if lines:
+                        yield lines
+                if rest:
+                    yield [rest]
+        except KubeError as e:
+            # The answer began long ago: all that is left is to say it in words.
+            yield [f"kbatch: the log of {pod.name} broke off: {e}".encode()]
+
+    async def _init_failure(self, target: Target, pod: Pod) -> list[bytes]:
+        assert pod.failed_init is not None
+        name, end = pod.failed_init
+        lines: list[bytes] = []
+        try:
+            async with self._client.log(
+                target.namespace,
+                pod.name,
+                container=name,
+                tail_lines=INIT_LINES,
+                on_behalf_of=target.on_behalf_of,
+            ) as chunks:
+                lines = b"".join([chunk async for chunk in chunks]).splitlines()
+        except KubeError:
+            lines = end.message.encode().splitlines()
+        reason = f" ({end.reason})" if end.reason else ""
+        message = f"kbatch: pod {pod.name} failed in init container {name}: exit code {end.exit_code}{reason}"
+        return [*lines, message.encode()]
+
+    async def _read_all(self, target: Target, pods: list[Pod], budget: Budget) -> AsyncGenerator[bytes]:
+        for pod in pods:
+            if pod.failed_init is not None:
+                lines = await self._init_failure(target, pod)
+                yield b"".join((_named(pod.name, line) if len(pods) > 1 else line) + b"\n" for line in lines)
+            elif len(pods) > 1:
+                async for lines in self._lines(target, pod, follow=False):
+                    yield b"".join(_named(pod.name, line) + b"\n" for line in lines)
+            else:
+                async with self._client.log(
+                    target.namespace,
+                    pod.name,
+                    container=pod.container,
+                    on_behalf_of=target.on_behalf_of,
+                    budget=budget,
+                ) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+
+
+class _Reader:
+    """A task that reads one pod's lines, and waits with the next ones until these are taken."""
+
+    def __init__(self, name: str, source: AsyncGenerator[list[bytes]], wake: asyncio.Event):
+        self.name = name
+        self._source = source
+        self._wake = wake
+        self._lines: list[bytes] = []
+        self._taken = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def done(self) -> bool:
+        return self._task.done() and not self._lines
+
+    def take(self) -> list[bytes]:
+        lines, self._lines = self._lines, []
+        self._taken.set()
+        return lines
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._source) as source:
+                async for lines in source:
+                    self._lines = lines
+                    self._taken.clear()
+                    self._wake.set()
+                    await self._taken.wait()
+        finally:
+            self._wake.set()
+
+
+class _Changes:
+    """Wakes whoever waits for something to happen in a namespace: one subscriber for all of them."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def telling(self, namespace: str, event: asyncio.Event) -> Iterator[None]:
+        events = self._events.setdefault(namespace, set())
+        events.add(event)
+        try:
+            yield
+        finally:
+            events.discard(event)
+            if not events:
+                self._events.pop(namespace, None)
+
+    def tell(self, change: Change[bytes]) -> None:
+        item = change.new or change.old
+        for event in self._events.get(item.namespace, ()) if item is not None else ():
+            event.set()
+
+
+def _no_pods(job: Job) -> UserError:
+    why = " (it is queued)" if job.queued else ""
+    return UserError(404, f"No pods found for job {job.metadata.name}{why}")
+
+
+def _is_over(job: Job | None, has_pods: bool) -> bool:
+    """Whether no pod is to come. A Job's end may be told before the pod that ended it."""
+    return job is not None and job.end is not None and (has_pods or not job.had_pods)
+
+
+def _without_a_pod(job: Job | None) -> str:
+    end = job.end if job is not None else None
+    if end is not None and end.type == "Failed":
+        return f"kbatch: the job failed without a pod: {end.reason}: {end.message}"
+    return "kbatch: the job is gone" if job is None else "kbatch: there is no pod whose log could be shown"
+
+
+def _named(pod: str, line: bytes) -> bytes:
+    return b"[" + pod.encode() + b"] " + line
+
+
+def _waiting(pod: Pod) -> bool:
+    """Between two runs: the log would be that of the one before."""
+    return pod.main is not None and pod.main.state.waiting is not None
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

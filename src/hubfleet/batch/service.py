@@ -1,0 +1,195 @@
+"""Batch jobs: what happens at each call, in which order, in one cluster or another."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+
+import structlog
+
+from hubfleet.batch import creation, manifests, submission, workloads
+from hubfleet.batch.logs import Logs, Target
+from hubfleet.batch.manifests import Requester
+from hubfleet.batch.profiles import Profiles
+from hubfleet.batch.submission import NAME_LIMITS, Kind, Submission
+from hubfleet.batch.workloads import Answer, Workloads
+from hubfleet.errors import UserError
+from hubfleet.identity.user import User
+from hubfleet.kube.budget import Budget
+from hubfleet.kube.clusters import Cluster, Clusters
+from hubfleet.kube.errors import AlreadyExists, NotFound
+from hubfleet.kube.impersonation import Impersonation
+from hubfleet.settings import BatchSettings
+from hubfleet.tenancy.naming import namespace_for, username_label
+from hubfleet.tenancy.provisioning import Namespaces
+
+NAME_ATTEMPTS = 3
+"""A generated name is taken once in 14 million; three in a row is another fault."""
+
+BIG_BODY = 256 * 1024
+"""Bytes from which a body is decoded and checked in a thread, so that the others do not wait for it."""
+
+SHUTDOWN_SECONDS = 20.0
+"""How long a stopping server waits for submissions under way; the collector sees to the rest."""
+
+log = structlog.get_logger(__name__)
+
+
+class BatchService:
+    """All clusters' batch jobs. `async with` starts and stops the informers."""
+
+    def __init__(self, settings: BatchSettings, clusters: Clusters, namespaces: Namespaces, *, hub: str):
+        """Raises ValueError where the template or a profile is not what Kubernetes knows."""
+        self.settings = settings
+        self.profiles = Profiles(settings.profiles, required=settings.profiles_required)
+        self.template = manifests.parse_template(settings.job_template)
+        self.hub = hub
+        self._clusters = clusters
+        self._namespaces = namespaces
+        self._wings: dict[str, ClusterBatch] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "BatchService":
+        for name, cluster in self._clusters.items():
+            wing = ClusterBatch(self, cluster, self._namespaces)
+            self._wings[name] = await self._stack.enter_async_context(wing)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    def on(self, cluster: str = "") -> "ClusterBatch":
+        """The batch jobs of one cluster; "" is the default. Raises UserError 404."""
+        wing = self._wings.get(cluster or self._clusters.default.name)
+        if wing is None:
+            known = ", ".join(sorted(self._wings))
+            raise UserError(404, f"There is no cluster {cluster[:100]!r}; there is: {known}")
+        return wing
+
+
+class ClusterBatch:
+    """The batch jobs of one cluster."""
+
+    def __init__(self, service: BatchService, cluster: Cluster, namespaces: Namespaces):
+        self._service = service
+        self.settings = service.settings
+        self._cluster = cluster
+        self._namespaces = namespaces
+        self._stack = AsyncExitStack()
+        self._under_way: set[asyncio.Task[bytes]] = set()
+        self.jobs = workloads.jobs(cluster.client)
+        self.cron_jobs = workloads.cron_jobs(cluster.client)
+        self.pods = workloads.pods(cluster.client)
+        self._logs = Logs(cluster.client, self.jobs, self.pods, wait=service.settings.log_wait)
+
+    async def __aenter__(self) -> "ClusterBatch":
+        for each in (self.jobs, self.cron_jobs, self.pods):
+            await self._stack.enter_async_context(each)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=SHUTDOWN_SECONDS)
+        await self._stack.aclose()
+
+    async def list(self, user: User, what: Workloads) -> Answer:
+        return await what.list(_namespace(user), self._budget())
+
+    async def pods_of(self, user: User, job_name: str) -> Answer:
+        """The pods of a job; "" is all, for that is what the clients send where no job is named."""
+        if not job_name:
+            return await self.list(user, self.pods)
+        return await self.pods.select(_namespace(user), "job-name", job_name, self._budget())
+
+    async def get(self, user: User, what: Workloads, name: str) -> Answer:
+        return await what.get(_namespace(user), name, self._budget(), _on_behalf_of(user))
+
+    async def delete(self, user: User, what: Workloads, name: str) -> bytes:
+        return await what.delete(_namespace(user), name, self._budget(), _on_behalf_of(user))
+
+    async def find_log(self, user: User, name: str, *, pods_only: bool = False) -> Target:
+        """What `name` is: a job, or a pod. Raises NotFound."""
+        return await self._logs.find(
+            _namespace(user), name, self._budget(), pods_only=pods_only, on_behalf_of=_on_behalf_of(user)
+        )
+
+    async def log(self, target: Target, *, follow: bool) -> AsyncGenerator[bytes]:
+        """An iterator of bytes; what can go wrong before the first one is raised here."""
+        return await (self._logs.follow(target) if follow else self._logs.read(target, self._budget()))
+
+    async def submit(self, user: User, kind: Kind, body: bytes) -> bytes:
+        """The created Job or CronJob. Raises UserError for what is wrong with it, KubeError for the cluster.
+
+        From the first object on it runs to its end (which is: created, or undone), also where the client or
+        the server's patience goes away in between.
+        """
+        budget = self._budget()
+        if len(body) > BIG_BODY:
+            checked = await asyncio.to_thread(submission.decode, body, kind, self.settings)
+        else:
+            checked = submission.decode(body, kind, self.settings)
+        self._service.profiles.enforce(checked.job, kind, checked.profile)
+        task = asyncio.create_task(self._create(user, checked, budget))
+        self._under_way.add(task)
+        task.add_done_callback(self._finish)
+        return await asyncio.shield(task)
+
+    def _finish(self, task: asyncio.Task[bytes]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, even if nobody waits any more
+
+    async def _create(self, user: User, checked: Submission, budget: Budget) -> bytes:
+        again = True
+        attempts = NAME_ATTEMPTS if checked.generate_name else 1
+        while True:
+            namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
+            plan = self._plan(user, checked, namespace)
+            try:
+                raw = await creation.create(self._cluster.client, plan, budget, _on_behalf_of(user))
+            except AlreadyExists:
+                attempts -= 1
+                if attempts <= 0:
+                    raise
+            except NotFound:
+                # Somebody deleted the namespace that we remember to have made.
+                if not again:
+                    raise
+                again = False
+                self._namespaces.forget(self._cluster, user)
+            else:
+                what = self.jobs if checked.kind == "Job" else self.cron_jobs
+                return what.learn(raw)
+
+    def _plan(self, user: User, checked: Submission, namespace: str) -> manifests.Plan:
+        name = checked.name or manifests.generated_name(
+            checked.generate_name, secrets.randbits(64), NAME_LIMITS[checked.kind]
+        )
+        return manifests.plan(
+            checked,
+            Requester(
+                username=user.name,
+                label=username_label(user.name),
+                namespace=namespace,
+                hub=self._service.hub,
+                token=user.token,
+            ),
+            self.settings,
+            self._service.template,
+            name=name,
+            submission_id=secrets.token_hex(8),
+            expires=int(time.time() + self.settings.part_expiry),
+        )
+
+    def _budget(self) -> Budget:
+        return Budget(self.settings.budget)
+
+
+def _namespace(user: User) -> str:
+    return namespace_for(user.name, user.kind)
+
+
+def _on_behalf_of(user: User) -> Impersonation | None:
+    """Whom a call is made for. Nobody yet: the account that this is for comes with the tenancy's roles."""
+    return None

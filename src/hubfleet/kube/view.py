@@ -7,9 +7,9 @@ Three sources tell of the same objects in no agreed order. What makes one pictur
 nothing
   new, and may be of an object that has been deleted since: ignored. Above it, the watch will get there later.
 - An event older than what we hold is ignored, a DELETED too: it is of an earlier object of that name.
-- An object that the API server told us is gone has no version of its death; its uid never comes back, so
-events
-  of that uid are ignored until its DELETED passes by.
+- An object that the API server told us is gone has no version of its death. Its uid never comes back, so
+  whatever is told of that uid is ignored; and of its name, whatever is not newer than the last that was seen
+  of it: a watch that lags may still be busy with an earlier object of that name.
 
 Pure: no clock, no I/O.
 """
@@ -23,8 +23,8 @@ from hubfleet.kube.selectors import matcher
 
 V = TypeVar("V")
 
-FORGOTTEN = 10_000
-"""Uids remembered as gone at most; older ones fall out. Their DELETED has long passed by then."""
+FORGOTTEN = 4096
+"""Uids remembered as gone at most; the DELETED that ends one never comes where a list skipped it."""
 
 
 class _Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -115,7 +115,8 @@ class View(Generic[V]):
         self._sorted: dict[str, tuple[Item[V], ...]] = {}
         self._versions: dict[str, int] = {}
         self._changes = 0
-        self._forgotten: dict[str, None] = {}
+        self._forgotten: dict[str, None] = {}  # uids
+        self._floors: dict[tuple[str, str], int] = {}  # the last version seen of what was forgotten
 
     def get(self, namespace: str, name: str) -> Item[V] | None:
         return self._items.get(namespace, {}).get(name)
@@ -146,10 +147,11 @@ class View(Generic[V]):
         # versions then start again from the past, and nothing we hold can be compared with them.
         restored = position < self.position
         every = list(listed)
-        fresh = {(item.namespace, item.name): item for item in every if item.uid not in self._forgotten}
+        if restored:
+            self._forgotten.clear()
+            self._floors.clear()
+        fresh = {(item.namespace, item.name): item for item in every if not self._is_forgotten(item)}
         changes: list[Change[V]] = []
-        # Nobody will speak again of what is not in the list; of the others, a DELETED is still to come.
-        self._forgotten = {item.uid: None for item in every if item.uid in self._forgotten}
         for old in [item for items in self._items.values() for item in items.values()]:
             if (old.namespace, old.name) not in fresh and (restored or old.resource_version <= position):
                 changes.append(self._remove(old))
@@ -171,9 +173,7 @@ class View(Generic[V]):
             if held is not None and held.resource_version <= item.resource_version:
                 return self._remove(held)
             return None
-        if item.uid in self._forgotten or (
-            held is not None and held.resource_version >= item.resource_version
-        ):
+        if self._is_forgotten(item) or (held is not None and held.resource_version >= item.resource_version):
             return None
         return self._put(item)
 
@@ -186,7 +186,7 @@ class View(Generic[V]):
         item = self.read(raw)
         held = self.get(item.namespace, item.name)
         known = self.position if held is None else max(self.position, held.resource_version)
-        if item.resource_version <= known or item.uid in self._forgotten:
+        if item.resource_version <= known or self._is_forgotten(item):
             return None
         if self._scope not in (None, item.namespace):
             return None
@@ -202,7 +202,16 @@ class View(Generic[V]):
             self._forgotten[uid] = None
             if len(self._forgotten) > FORGOTTEN:
                 del self._forgotten[next(iter(self._forgotten))]
-        return self._remove(held) if held is not None and held.uid == uid else None
+        if held is None or held.uid != uid:
+            return None
+        if len(self._floors) >= FORGOTTEN:  # those at or below the position have nothing to keep out any more
+            self._floors = {key: floor for key, floor in self._floors.items() if floor > self.position}
+        self._floors[namespace, name] = held.resource_version
+        return self._remove(held)
+
+    def _is_forgotten(self, item: Item[V]) -> bool:
+        floor = self._floors.get((item.namespace, item.name), 0)
+        return item.uid in self._forgotten or item.resource_version <= floor
 
     def _put(self, item: Item[V]) -> Change[V]:
         items = self._items.setdefault(item.namespace, {})

@@ -92,7 +92,7 @@ def _invite(console: Console, stage: Stage, kbatch: Path) -> None:
 
   JupyterHub   {stage.addresses.url}   any user name, any password; you land on the page that issues tokens
   the client   export PATH={kbatch.parent}:$PATH
-               kbatch configure --kbatch-url {stage.addresses.service_url} --token TOKEN
+               kbatch configure --kbatch-url {stage.addresses.service_url} --token {stage.token_for("ada")}
   clusters     {", ".join(stage.cluster_url(name) for name in CLUSTERS)}
   kubectl      export KUBECONFIG={stage.kubeconfig}   (contexts {", ".join(CLUSTERS)})
   logs         {stage.directory}""",

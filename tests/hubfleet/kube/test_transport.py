@@ -66,7 +66,7 @@ class Script:
 
 async def test_an_error_is_in_the_servers_own_words(serve: Serve, connect: Connect) -> None:
     client = await connect(await serve(Script((404, status(404, "NotFound", 'pods "p" not found')))))
-    with pytest.raises(NotFound, match='^pods "p" not found$') as caught:
+    with pytest.raises(NotFound, match=r'^pods "p" not found$') as caught:
         await client.get(PODS, "ns", "p")
     assert (caught.value.code, caught.value.reason, caught.value.cluster) == (404, "NotFound", "test")
     assert caught.value.status["kind"] == "Status"

@@ -15,6 +15,7 @@ import msgspec
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.status import StatusError
 from localkube.controllers import jobplan, schedule, times
+from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.jobplan import Notice
 from localkube.controllers.owners import Key, Owned, controller_of, controller_reference, key_of
@@ -214,6 +215,7 @@ class CronJobController:
 
     def __init__(self, registry: Registry, feed: Feed) -> None:
         self._registry = registry
+        self._events = Recorder(registry, COMPONENT)
         self._queue: WorkQueue[Key] = WorkQueue("cronjob")
         self._jobs = Owned("CronJob", lambda namespace, owner: self._queue.add((namespace, owner["name"])))
         feed.on(JOBS, self._jobs.observe)
@@ -265,7 +267,7 @@ class CronJobController:
                 message = (
                     "Not starting job because prior execution is running and concurrency policy is Forbid"
                 )
-                self._tell(cron, [Notice("Normal", "JobAlreadyActive", message)])
+                self._events.normal(cron, "JobAlreadyActive", message)
                 return False
             case "Replace":
                 for reference in list(active):
@@ -279,7 +281,7 @@ class CronJobController:
             job = self._registry.create(JOBS, namespace, wanted, manager=MANAGER)
         except StatusError as e:
             if e.reason != "AlreadyExists":
-                self._tell(cron, [Notice("Warning", "FailedCreate", f"Error creating job: {e}")])
+                self._events.warning(cron, "FailedCreate", f"Error creating job: {e}")
                 raise
             # made by a controller that died before it noted it, or by someone else
             job = self._registry.get(JOBS, namespace, wanted["metadata"]["name"])
@@ -287,7 +289,7 @@ class CronJobController:
             if owner is None or owner["uid"] != cron["metadata"]["uid"]:
                 return
         else:
-            self._tell(cron, [Notice("Normal", "SuccessfulCreate", f"Created job {job['metadata']['name']}")])
+            self._events.normal(cron, "SuccessfulCreate", f"Created job {job['metadata']['name']}")
         status["lastScheduleTime"] = times.text(time.astimezone(UTC))
         if not jobplan.finished(job):
             set_active(status, [*(status.get("active") or ()), _reference(job)])
@@ -299,15 +301,15 @@ class CronJobController:
             self._registry.delete(JOBS, namespace, job["name"], uid=job["uid"], propagation="Background")
         except StatusError as e:
             if e.code != 404:
-                self._tell(cron, [Notice("Warning", "FailedDelete", f"Deleted job: {e}")])
+                self._events.warning(cron, "FailedDelete", f"Deleted job: {e}")
                 raise
         left = [reference for reference in status.get("active") or () if reference["uid"] != job["uid"]]
         set_active(status, left)
-        self._tell(cron, [Notice("Normal", "SuccessfulDelete", f"Deleted job {job['name']}")])
+        self._events.normal(cron, "SuccessfulDelete", f"Deleted job {job['name']}")
 
     def _tell(self, cron: Object, notices: list[Notice] | tuple[Notice, ...]) -> None:
         for notice in notices:
-            self._registry.record_event(cron, notice.reason, notice.message, notice.type, COMPONENT)
+            self._events.record(cron, notice.type, notice.reason, notice.message)
 
 
 def _reference(job: Object) -> Object:

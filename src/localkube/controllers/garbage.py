@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from localkube.apiserver.deletion import FOREGROUND, ORPHAN, Propagation
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.resources import Resource
+from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.workqueue import WorkQueue
 
@@ -73,6 +74,7 @@ class GarbageCollector:
 
     def __init__(self, registry: Registry, feed: Feed) -> None:
         self._registry = registry
+        self._events = Recorder(registry, COMPONENT)
         self._queue: WorkQueue[str] = WorkQueue("garbage")
         self._nodes: dict[str, Node] = {}
         self._dependents: dict[str, set[str]] = {}
@@ -213,7 +215,7 @@ class GarbageCollector:
             if owner is not None and owner.namespace != node.namespace:
                 described = describe(reference, node.namespace)
                 message = f'ownerRef {described} does not exist in namespace "{node.namespace}"'
-                self._registry.record_event(obj, "OwnerRefInvalidNamespace", message, "Warning", COMPONENT)
+                self._events.warning(obj, "OwnerRefInvalidNamespace", message)
 
     def _delete_dependents(self, uid: str) -> None:
         """Let a foreground deletion go on to the dependents, or to the owner when none blocks it."""

@@ -8,6 +8,7 @@ from typing import Any
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.status import StatusError
 from localkube.controllers import jobplan, jobpods
+from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.jobplan import Plan
 from localkube.controllers.jobpolicy import BACKOFF_FIRST, BACKOFF_MOST, Backoff
@@ -37,6 +38,7 @@ class JobController:
         backoff_most: float = BACKOFF_MOST,
     ) -> None:
         self._registry = registry
+        self._events = Recorder(registry, COMPONENT)
         self._backoff_first = backoff_first
         self._backoff_most = backoff_most
         self._queue: WorkQueue[Key] = WorkQueue("job", retry_first=API_BACKOFF)
@@ -99,7 +101,7 @@ class JobController:
         job = self._write(job, plan.final)
         self._backoffs[uid] = plan.backoff
         for notice in plan.notices:
-            self._registry.record_event(job, notice.reason, notice.message, notice.type, COMPONENT)
+            self._events.record(job, notice.type, notice.reason, notice.message)
         if jobplan.finished(job):
             self._backoffs.pop(uid, None)
         if failure is not None:
@@ -131,9 +133,9 @@ class JobController:
                     jobplan.set_count(status, "active", status.get("active", 0) - missing)
                 if _is_terminating(e):
                     return None
-                self._event(job, "FailedCreate", f"Error creating: {e}", "Warning")
+                self._events.warning(job, "FailedCreate", f"Error creating: {e}")
                 return e
-            self._event(job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+            self._events.normal(job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
         return None
 
     def _delete(self, job: Object, pod: Object) -> None:
@@ -146,7 +148,7 @@ class JobController:
             if e.code != 404:
                 raise
             return
-        self._event(job, "SuccessfulDelete", f"Deleted pod: {name}")
+        self._events.normal(job, "SuccessfulDelete", f"Deleted pod: {name}")
 
     def _release(self, pod: Object) -> None:
         """Remove the tracking finalizer from a pod, if it is there and has it."""
@@ -166,9 +168,6 @@ class JobController:
         changed = {**job, "status": status}
         namespace = job["metadata"]["namespace"]
         return self._registry.update(JOBS, namespace, changed, subresource="status", manager=MANAGER)
-
-    def _event(self, job: Object, reason: str, message: str, type_: str = "Normal") -> None:
-        self._registry.record_event(job, reason, message, type_, COMPONENT)
 
 
 def _is_terminating(error: StatusError) -> bool:

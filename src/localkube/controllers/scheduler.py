@@ -9,6 +9,7 @@ from typing import Any
 
 from localkube.apiserver.registry import Registry
 from localkube.controllers import fit, times
+from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.owners import Key, key_of
 from localkube.controllers.workqueue import WorkQueue
@@ -56,6 +57,7 @@ class Scheduler:
 
     def __init__(self, registry: Registry, feed: Feed) -> None:
         self._registry = registry
+        self._events = Recorder(registry, COMPONENT)
         self._queue: WorkQueue[Key] = WorkQueue("scheduler")
         self._usage = Usage()
         self._nodes: dict[str, Object] = {}
@@ -123,7 +125,7 @@ class Scheduler:
         (self._crowded if any(r.preemptible for r in refusals) else self._refused).add(key)
         message = fit.message(refusals)
         if self._note(pod, "Unschedulable", message):
-            self._registry.record_event(pod, "FailedScheduling", message, "Warning", COMPONENT)
+            self._events.warning(pod, "FailedScheduling", message)
 
     def _bind(self, pod: Object, node: str) -> None:
         namespace, name = key_of(pod)
@@ -133,8 +135,7 @@ class Scheduler:
             "status": self._with_condition(pod, {"status": "True"}),
         }
         self._registry.update("pods", namespace, bound, subresource="binding", manager="kube-scheduler")
-        message = f"Successfully assigned {namespace}/{name} to {node}"
-        self._registry.record_event(pod, "Scheduled", message, "Normal", COMPONENT)
+        self._events.normal(pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}")
 
     def _note(self, pod: Object, reason: str, message: str) -> bool:
         """Set the PodScheduled condition to False; answers whether that was news."""

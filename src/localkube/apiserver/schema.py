@@ -84,16 +84,17 @@ class Field(msgspec.Struct, frozen=True):
 
 
 @cache
-def _go() -> dict[str, Any]:
+def go_facts() -> dict[str, Any]:
     """What the schema does not tell of the Go types, `data/go-types.json`.
 
     A value with `omitempty` is dropped when it is zero, a pointer is not. Optional strings are values and
     optional integers and booleans are pointers, except for the listed ones. `value-times` are no pointers:
     Go writes the zero one as null (`value-quantities` as "0"). `go-types` are named string and map types,
-    as Go's messages say them.
+    as Go's messages say them. `internal-order` and `go-names` are the fields of the types that the server
+    itself works with, for messages that print one.
     """
     text = files.files("localkube.apiserver").joinpath("data/go-types.json").read_bytes()
-    return {k: v if isinstance(v, dict) else frozenset(v) for k, v in msgspec.json.decode(text).items()}
+    return {k: frozenset(v) if isinstance(v, list) else v for k, v in msgspec.json.decode(text).items()}
 
 
 @cache
@@ -130,7 +131,7 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
         go_type = _go_name(type_name)
         target = _document().get(type_name, {})
         if type_name in _SPECIAL:
-            keeps = owner in _go()["value-times"] or owner in _go()["value-quantities"]
+            keeps = owner in go_facts()["value-times"] or owner in go_facts()["value-quantities"]
             return Field(_SPECIAL[type_name], go_type, keeps_zero=keeps, **common)
         if "properties" in target:
             common["map_type"] = common["map_type"] or target.get("x-kubernetes-map-type", "")
@@ -141,14 +142,14 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
     if kind == "string":
         if spec.get("format") == "byte":
             return Field("bytes", "[]uint8", **common)
-        keeps = has_default or owner in _go()["pointer-strings"]
-        return Field("string", _go()["go-types"].get(owner, "string"), keeps_zero=keeps, **common)
+        keeps = has_default or owner in go_facts()["pointer-strings"]
+        return Field("string", go_facts()["go-types"].get(owner, "string"), keeps_zero=keeps, **common)
     if kind == "integer":
-        keeps = has_default or owner not in _go()["value-integers"]
+        keeps = has_default or owner not in go_facts()["value-integers"]
         size = spec.get("format", "int64")
         return Field("integer", size, format=size, keeps_zero=keeps, **common)
     if kind == "boolean":
-        keeps = has_default or owner not in _go()["value-booleans"]
+        keeps = has_default or owner not in go_facts()["value-booleans"]
         return Field("boolean", "bool", keeps_zero=keeps, **common)
     if kind == "number":
         return Field("number", "float64", keeps_zero=True, **common)
@@ -157,7 +158,7 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
         return Field("list", f"[]{item.go_type}", item=item, keeps_zero=required, **common)
     if isinstance(spec.get("additionalProperties"), dict):
         item = _field(spec["additionalProperties"], "", False)
-        go_type = _go()["go-types"].get(owner, f"map[string]{item.go_type}")
+        go_type = go_facts()["go-types"].get(owner, f"map[string]{item.go_type}")
         return Field("map", go_type, item=item, keeps_zero=required, **common)
     return Field("any", "interface {}", keeps_zero=True, **common)
 

@@ -1,1 +1,71 @@
-"""What objects must look like, per kind, in the API server's own words and order."""
+"""What objects must look like, in the real server's own words and order.
+
+`validate` checks a new object, `validate_update` a changed one; both find the checks of its kind here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from localkube.apiserver.resources import Resource
+from localkube.apiserver.status import FieldError
+from localkube.apiserver.validation import core, job, metadata, names, pod
+
+Object = dict[str, Any]
+_Check = Callable[[Object], list[FieldError]]
+_UpdateCheck = Callable[[Object, Object], list[FieldError]]
+
+
+class _Checks(msgspec.Struct, frozen=True):
+    create: _Check
+    update: _UpdateCheck
+    subresources: dict[str, _UpdateCheck] = {}
+
+
+_CHECKS = {
+    "io.k8s.api.batch.v1.CronJob": _Checks(
+        job.cron_job, job.cron_job_update, {"status": job.cron_job_status}
+    ),
+    "io.k8s.api.batch.v1.Job": _Checks(job.job, job.job_update, {"status": job.job_status}),
+    "io.k8s.api.coordination.v1.Lease": _Checks(core.lease, core.lease_update),
+    "io.k8s.api.core.v1.ConfigMap": _Checks(core.config_map, core.config_map_update),
+    "io.k8s.api.core.v1.Event": _Checks(core.event, core.event_update),
+    "io.k8s.api.core.v1.Namespace": _Checks(
+        core.namespace,
+        core.namespace_update,
+        {"status": core.namespace_status, "finalize": core.namespace_finalize},
+    ),
+    "io.k8s.api.core.v1.Node": _Checks(core.node, core.node_update, {"status": core.node_update}),
+    "io.k8s.api.core.v1.Pod": _Checks(
+        pod.pod, pod.pod_update, {"status": pod.pod_status, "binding": pod.pod_status}
+    ),
+    "io.k8s.api.core.v1.Secret": _Checks(core.secret, core.secret_update),
+    "io.k8s.api.core.v1.ServiceAccount": _Checks(core.service_account, core.service_account_update),
+}
+
+
+def validate(resource: Resource, obj: Object) -> list[FieldError]:
+    """What is wrong with a new (decoded, defaulted, prepared) object, in the real server's order."""
+    checks = _CHECKS.get(resource.schema)
+    errors = checks.create(obj) if checks else metadata.validate(obj["metadata"], resource.namespaced)
+    if errors:
+        return errors
+    name = obj["metadata"].get("name", "")
+    # What the generic part of the server asks of every name, however lenient its kind is.
+    return [_segment(name, message) for message in names.path_segment_name(name, False)]
+
+
+def _segment(name: str, message: str) -> FieldError:
+    return FieldError("FieldValueInvalid", "metadata.name", f'Invalid value: "{name}": {message}')
+
+
+def validate_update(resource: Resource, new: Object, old: Object, subresource: str = "") -> list[FieldError]:
+    """What is wrong with a change. An error in metadata comes twice, as the real server gives it:
+    once from its generic part and once from the kind's own."""
+    generic = metadata.validate_update(new["metadata"], old["metadata"], qualified_finalizers=False)
+    checks = _CHECKS.get(resource.schema)
+    if checks is None:
+        return generic
+    check = checks.subresources.get(subresource, checks.update)
+    return generic + check(new, old)

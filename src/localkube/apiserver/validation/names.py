@@ -16,7 +16,8 @@ _LABEL_LIMIT = 63
 _SUBDOMAIN_LIMIT = 253
 _KEY_ERROR = (
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_KEY}')"
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+    f"validation is '{_KEY}')"
 )
 
 _label = re.compile(_LABEL)
@@ -48,9 +49,9 @@ def dns_label(value: str) -> list[str]:
             errors.append("must not contain dots")
         else:
             errors.append(
-                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must "
-                "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for "
-                f"validation is '{_LABEL}')"
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+                "must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex "
+                f"used for validation is '{_LABEL}')"
             )
     return errors
 
@@ -62,9 +63,9 @@ def dns_subdomain(value: str) -> list[str]:
         errors.append(_too_long(_SUBDOMAIN_LIMIT))
     if not _subdomain.fullmatch(value):
         errors.append(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
-            "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
-            f"is '{_SUBDOMAIN}')"
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+            "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for "
+            f"validation is '{_SUBDOMAIN}')"
         )
     return errors
 
@@ -96,7 +97,8 @@ def label_key(value: str) -> list[str]:
     parts = value.split("/")
     if len(parts) > 2:
         return [
-            f"a valid label key {_KEY_ERROR} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            f"a valid label key {_KEY_ERROR} with an optional DNS subdomain prefix and '/' "
+            "(e.g. 'example.com/MyName')"
         ]
     if len(parts) == 2:
         if not parts[0]:
@@ -119,9 +121,9 @@ def label_value(value: str) -> list[str]:
         errors.append(_too_long(_LABEL_LIMIT, "bytes"))
     if value and not _key.fullmatch(value):
         errors.append(
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-            "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
-            f"regex used for validation is '({_KEY})?')"
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
+            f"'12345', regex used for validation is '({_KEY})?')"
         )
     return errors
 
@@ -133,8 +135,8 @@ def config_key(value: str) -> list[str]:
         errors.append(_too_long(_SUBDOMAIN_LIMIT))
     if not _config_key.fullmatch(value):
         errors.append(
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
-            f"'KEY_NAME',  or 'key-name', regex used for validation is '{_CONFIG_KEY}')"
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
+            f"or 'KEY_NAME',  or 'key-name', regex used for validation is '{_CONFIG_KEY}')"
         )
     if value in (".", ".."):
         errors.append(f"must not be '{value}'")
@@ -155,8 +157,8 @@ def http_header(value: str) -> list[str]:
     if _header.fullmatch(value):
         return []
     return [
-        "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used "
-        f"for validation is '{_HEADER}')"
+        "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex "
+        f"used for validation is '{_HEADER}')"
     ]
 
 

@@ -193,23 +193,56 @@ def id_token(expires: float) -> str:
     return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts)
 
 
-# The official client's loader uses an option of aiohttp, and a function of datetime, that have successors.
-@pytest.mark.filterwarnings("ignore:verify_ssl is deprecated:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
-async def test_oidc_refreshes_its_token(serve: Callable[..., Awaitable[str]]) -> None:
-    fresh = id_token(time.time() + 3600)
+class Issuer:
+    """Gives the token `fresh` for the refresh token "r1", then for "r2", and so on."""
 
-    async def issuer(request: web.Request) -> web.Response:
+    def __init__(self, fresh: str):
+        self.fresh = fresh
+        self.turn = 1
+        self.clients: list[str] = []
+
+    async def __call__(self, request: web.Request) -> web.Response:
         if request.path.endswith("openid-configuration"):
             return web.json_response({"token_endpoint": f"{request.url.origin()}/token"})
-        return web.json_response({"id_token": fresh, "refresh_token": "next"})
+        form = await request.post()
+        if (form["grant_type"], form["refresh_token"]) != ("refresh_token", f"r{self.turn}"):
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        self.turn += 1
+        self.clients.append(request.headers.get("Authorization") or str(form["client_id"]))
+        return web.json_response({"id_token": self.fresh, "refresh_token": f"r{self.turn}"})
 
-    config = {
-        "idp-issuer-url": await serve(issuer),
+
+def provider(issuer: str, token: str, **config: str) -> Context:
+    settings = {
+        "idp-issuer-url": issuer,
         "client-id": "c",
-        "client-secret": "s",
-        "id-token": id_token(time.time() - 10),
-        "refresh-token": "r",
+        "id-token": token,
+        "refresh-token": "r1",
+        **config,
     }
-    credentials = from_context("test", context({"auth-provider": {"name": "oidc", "config": config}}), {})
-    assert (await credentials.obtain()).authorization == f"Bearer {fresh}"
+    return context({"auth-provider": {"name": "oidc", "config": settings}})
+
+
+async def test_oidc_uses_its_token_and_refreshes_it_on_a_401(serve: Callable[..., Awaitable[str]]) -> None:
+    issuer = Issuer(id_token(time.time() + 7200))
+    good = id_token(time.time() + 3600)
+    credentials = from_context("test", provider(await serve(issuer), good, **{"client-secret": "s"}), {})
+    first = await credentials.obtain()
+    assert first.authorization == f"Bearer {good}" and issuer.turn == 1
+    assert (await credentials.obtain(first)).authorization == f"Bearer {issuer.fresh}"
+    assert issuer.clients == ["Basic " + base64.b64encode(b"c:s").decode()]
+
+
+async def test_oidc_refreshes_an_expired_token_of_a_public_client(
+    serve: Callable[..., Awaitable[str]],
+) -> None:
+    issuer = Issuer(id_token(time.time() + 3600))
+    credentials = from_context("test", provider(await serve(issuer), id_token(time.time() - 1)), {})
+    assert (await credentials.obtain()).authorization == f"Bearer {issuer.fresh}"
+    assert issuer.clients == ["c"]
+
+
+async def test_oidc_without_a_refresh_token_says_so(serve: Callable[..., Awaitable[str]]) -> None:
+    stale = provider("http://127.0.0.1:1", id_token(time.time() - 1), **{"refresh-token": ""})
+    with pytest.raises(CredentialsError, match="the token expired and refresh-token is missing"):
+        await from_context("test", stale, {}).obtain()

@@ -8,8 +8,8 @@ import copy
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from . import status
-from .status import FieldError
+from localkube.apiserver import status
+from localkube.apiserver.status import FieldError
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"

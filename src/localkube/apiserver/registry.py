@@ -5,19 +5,33 @@ read-modify-write inside one is never interleaved with another. Objects that are
 store and with other readers: copy before changing.
 """
 
-import copy
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from . import deletion, selectors, status
-from .deletion import Propagation, timestamp
-from .resources import Resource, Resources
-from .status import FieldError
-from .store import Store, Version
-from .watches import Event, Watch
+import msgspec
+
+from localkube.apiserver import (
+    defaults,
+    deletion,
+    jsonpatch,
+    managedfields,
+    mergepatch,
+    schema,
+    selectors,
+    status,
+    strategicmerge,
+    strategy,
+    validation,
+    watches,
+)
+from localkube.apiserver.deletion import Propagation, timestamp
+from localkube.apiserver.resources import Resource, Resources
+from localkube.apiserver.status import FieldError
+from localkube.apiserver.store import Store, Version
+from localkube.apiserver.watches import Event, Watch
 
 __all__ = ["Event", "LogSource", "Registry", "Watch"]
 
@@ -25,6 +39,9 @@ _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of generated names (k8s.io/apimachinery/pkg/util/rand): no vowels, so that no words come out."""
 _GENERATED_BASE = 58
 _GENERATE_ATTEMPTS = 8
+APPLY = "application/apply-patch+yaml"
+_NEEDS_REVISION = frozenset({"leases.coordination.k8s.io", "serviceaccounts"})
+"""Kinds that cannot be replaced without saying which version of them (`AllowUnconditionalUpdate` is false)."""
 
 
 Objects = list[dict[str, Any]]
@@ -109,7 +126,9 @@ class Registry:
             since=since,
             initial=initial,
             selector=selectors.parse(key, labels, fields),
-            bookmark=bookmark,
+            bookmark=watches.bookmark(self.resources[key], self.store.revision, initial_end=True)
+            if bookmark
+            else None,
         )
 
     # writing
@@ -122,25 +141,48 @@ class Registry:
         *,
         dry_run: bool = False,
         manager: str = "localkube",
+        unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
     ) -> dict[str, Any]:
-        """Add an object (which is copied). Raises 404 and 403 about the namespace, 409, 422."""
+        """Add an object (`obj` itself is not touched). Raises 400, 403 and 404 about the namespace, 409, 422.
+
+        `unknown` says what happens with unknown fields (Ignore, Warn, Strict); `warn` is told of them.
+        """
         resource = self.resources[key]
-        obj = copy.deepcopy(obj)
-        now = self.clock()
-        metadata = self._admit_metadata(resource, namespace, obj)
-        self._admit_namespace(resource, namespace, metadata.get("name", ""))
-        if metadata.get("resourceVersion"):
+        new = _decode(resource, obj, unknown, warn)
+        now = timestamp(self.clock())
+        metadata = new["metadata"]
+        if resource.namespaced:
+            if metadata.get("namespace", namespace) != namespace:
+                raise status.bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            metadata["namespace"] = namespace
+            self._admit_namespace(resource, namespace, metadata.get("name", ""))
+        else:
+            metadata.pop("namespace", None)
+        if metadata.pop("resourceVersion", ""):
             raise status.unclassified("resourceVersion should not be set on objects to be created")
         metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = timestamp(now)
-        metadata.pop("resourceVersion", None)
-        self._name(resource, namespace, metadata)
-        if self.store.get(key, namespace, metadata["name"]) is not None:
-            raise status.already_exists(key, metadata["name"])
+        metadata["creationTimestamp"] = now
+        self._generate_name(resource, namespace, metadata)
+        defaults.apply(resource, new)
+        new = managedfields.update(resource, None, new, manager=manager, now=now)
+        return self._insert(resource, namespace, new, dry_run)
+
+    def _insert(
+        self, resource: Resource, namespace: str, new: dict[str, Any], dry_run: bool
+    ) -> dict[str, Any]:
+        strategy.prepare_create(resource, new, self._lookup)
+        name: str = new["metadata"].get("name", "")
+        errors = _errors(resource, new, None)
+        if errors:
+            raise status.invalid(resource.kind, resource.group, name, errors)
+        if self.exists(resource.key, namespace, name):
+            raise status.already_exists(resource.key, name)
         if dry_run:
-            return obj
-        return self.store.put(key, namespace, metadata["name"], obj).object
+            return new
+        return self.store.put(resource.key, namespace, name, new).object
 
     def update(
         self,
@@ -151,12 +193,14 @@ class Registry:
         subresource: str = "",
         manager: str = "localkube",
         dry_run: bool = False,
+        unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
     ) -> dict[str, Any]:
-        """Replace an object (or its status). Raises 404, 409 on a stale resourceVersion, 422."""
+        """Replace an object (or its status). Raises 400, 404, 409 on a stale resourceVersion, 422."""
         resource = self.resources[key]
-        old = self.read(key, namespace, obj["metadata"]["name"]).object
-        return self._replace(resource, namespace, old, copy.deepcopy(obj), subresource, manager, dry_run)
+        new = _decode(resource, obj, unknown, warn)
+        old = self.read(key, namespace, new["metadata"].get("name", "")).object
+        return self._replace(resource, old, new, subresource, manager, dry_run)
 
     def patch(
         self,
@@ -170,13 +214,132 @@ class Registry:
         manager: str = "localkube",
         force: bool = False,
         dry_run: bool = False,
+        unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
     ) -> dict[str, Any]:
         """Change an object by a patch (decoded JSON); an apply patch creates it where it is missing."""
         resource = self.resources[key]
+        if content_type == APPLY:
+            return self._apply(
+                resource, namespace, name, patch, subresource, manager, force, dry_run, unknown, warn
+            )
         old = self.read(key, namespace, name).object
-        new = _merge(old, patch)
-        return self._replace(resource, namespace, old, new, subresource, manager, dry_run)
+        if content_type == "application/json-patch+json":
+            patched = jsonpatch.apply(old, patch)
+        elif content_type == "application/strategic-merge-patch+json":
+            patched = strategicmerge.apply(old, patch, resource.schema)
+        else:
+            patched = mergepatch.apply(old, patch)
+        new = _decode_patched(resource, patched, unknown, warn)
+        _check_identity(resource, old, new)
+        return self._replace(resource, old, new, subresource, manager, dry_run)
+
+    def _apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        config: Any,
+        subresource: str,
+        manager: str,
+        force: bool,
+        dry_run: bool,
+        unknown: str,
+        warn: Callable[[str], None],
+    ) -> dict[str, Any]:
+        live = self.store.get(resource.key, namespace, name)
+        now = timestamp(self.clock())
+        if live is None and subresource:
+            raise status.not_found(resource.key, name)
+        if live is None and resource.namespaced:
+            self._admit_namespace(resource, namespace, name)
+        old = live.object if live is not None else None
+        merged = managedfields.apply(
+            resource, old, config, manager=manager, now=now, force=force, subresource=subresource
+        )
+        if old is not None:
+            if merged is old:
+                return old
+            new = _decode_patched(resource, merged, unknown, warn)
+            defaults.apply(resource, new)
+            new = managedfields.restore_times(new, old)
+            return self._replace(resource, old, new, subresource, None, dry_run)
+        new = _decode(resource, merged, unknown, warn)
+        metadata = new["metadata"]
+        metadata["name"] = name
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        if metadata.pop("resourceVersion", ""):
+            raise status.modified(resource.key, name)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = now
+        defaults.apply(resource, new)
+        return self._insert(resource, namespace, new, dry_run)
+
+    def _replace(
+        self,
+        resource: Resource,
+        old: dict[str, Any],
+        new: dict[str, Any],
+        subresource: str,
+        manager: str | None,
+        dry_run: bool,
+    ) -> dict[str, Any]:
+        """Make `new` of `old`; `manager` None means that the managed fields are right already."""
+        metadata, before = new["metadata"], old["metadata"]
+        name = before["name"]
+        stated = metadata.get("resourceVersion", "")
+        if stated and not (stated.isascii() and stated.isdigit()):
+            raise status.unclassified(f'strconv.ParseUint: parsing "{stated}": invalid syntax')
+        if stated and stated != "0" and stated != before["resourceVersion"]:
+            raise status.modified(resource.key, name)
+        if metadata.get("uid", before["uid"]) != before["uid"]:
+            raise status.conflict(
+                resource.key,
+                name,
+                f"Precondition failed: UID in precondition: {metadata['uid']}, "
+                f"UID in object meta: {before['uid']}",
+            )
+        if not stated and resource.key in _NEEDS_REVISION:
+            missing = FieldError(
+                "FieldValueInvalid",
+                "metadata.resourceVersion",
+                "Invalid value: 0x0: must be specified for an update",
+            )
+            raise status.invalid(resource.kind, resource.group, name, [missing])
+        metadata["resourceVersion"] = before["resourceVersion"]
+        defaults.apply(resource, new)
+        if manager is not None:
+            now = timestamp(self.clock())
+            new = managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
+        strategy.prepare_update(resource, new, old, subresource)
+        errors = _errors(resource, new, old)
+        if errors:
+            raise status.invalid(resource.kind, resource.group, name, errors)
+        namespace = before.get("namespace", "")
+        if deletion.finished(resource.key, new):
+            if not dry_run:
+                self.store.delete(resource.key, namespace, name, new)
+            return new
+        if new == old:
+            return old
+        if dry_run:
+            return new
+        return self.store.put(resource.key, namespace, name, new).object
+
+    def bind(self, namespace: str, name: str, node: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Give a pod its node (the `binding` subresource). Raises 404, 409 when it has one."""
+        pod = self.get("pods", namespace, name)
+        if pod["spec"].get("nodeName"):
+            raise status.conflict(
+                "pods/binding",
+                name,
+                f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"',
+            )
+        bound = {**pod, "spec": {**pod["spec"], "nodeName": node}}
+        return self.update(
+            "pods", namespace, bound, subresource="binding", manager="kube-scheduler", dry_run=dry_run
+        )
 
     def delete(
         self,
@@ -194,18 +357,24 @@ class Registry:
 
         Raises 404, and 409 when a precondition (`uid`, `resource_version`) does not hold.
         """
+        options = deletion.Options(propagation, grace, uid, resource_version, dry_run)
+        return self.remove(key, namespace, name, options)[0]
+
+    def remove(
+        self, key: str, namespace: str, name: str, options: deletion.Options
+    ) -> tuple[dict[str, Any], bool]:
+        """As `delete`, telling also whether the object is gone."""
         resource = self.resources[key]
         obj = self.read(key, namespace, name).object
-        options = deletion.Options(propagation, grace, uid, resource_version, dry_run)
         deletion.check_preconditions(resource.kind, resource.group, obj, options)
-        update, remove = deletion.plan(key, obj, options, self.clock())
-        if dry_run:
-            return update or obj
+        update, gone = deletion.plan(key, obj, options, self.clock())
+        if options.dry_run:
+            return update or obj, gone
         if update is not None:
             obj = self.store.put(key, namespace, name, update).object
-        if remove:
+        if gone:
             obj = self.store.delete(key, namespace, name).object
-        return obj
+        return obj, gone
 
     def exists(self, key: str, namespace: str, name: str) -> bool:
         return self.store.get(key, namespace, name) is not None
@@ -272,22 +441,12 @@ class Registry:
 
     # parts
 
-    def _admit_metadata(self, resource: Resource, namespace: str, obj: dict[str, Any]) -> dict[str, Any]:
-        obj.setdefault("kind", resource.kind)
-        obj.setdefault("apiVersion", resource.api_version)
-        metadata: dict[str, Any] = obj.setdefault("metadata", {})
-        if resource.namespaced:
-            if metadata.get("namespace") and metadata["namespace"] != namespace:
-                raise status.bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
-            metadata["namespace"] = namespace
-        return metadata
+    def _lookup(self, key: str, namespace: str, name: str) -> dict[str, Any] | None:
+        version = self.store.get(key, namespace, name)
+        return version.object if version is not None else None
 
     def _admit_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         """New content needs a namespace that is there to stay (admission plugin NamespaceLifecycle)."""
-        if not resource.namespaced:
-            return
         found = self.store.get("namespaces", "", namespace)
         if found is None:
             raise status.not_found("namespaces", namespace)
@@ -305,43 +464,20 @@ class Registry:
                 ],
             )
 
-    def _name(self, resource: Resource, namespace: str, metadata: dict[str, Any]) -> None:
+    def _generate_name(self, resource: Resource, namespace: str, metadata: dict[str, Any]) -> None:
         base = metadata.get("generateName", "")
-        if metadata.get("name"):
+        if metadata.get("name") or not base:
             return
-        if not base:
-            required = FieldError(
-                "FieldValueRequired", "metadata.name", "Required value: name or generateName is required"
-            )
-            raise status.invalid(resource.kind, resource.group, "", [required])
         for _ in range(_GENERATE_ATTEMPTS):
             metadata["name"] = generated_name(base)
             if not self.exists(resource.key, namespace, metadata["name"]):
                 return
 
-    def _replace(
-        self,
-        resource: Resource,
-        namespace: str,
-        old: dict[str, Any],
-        new: dict[str, Any],
-        subresource: str,
-        manager: str,
-        dry_run: bool,
-    ) -> dict[str, Any]:
-        name = old["metadata"]["name"]
-        stated = new["metadata"].get("resourceVersion")
-        if stated and stated != old["metadata"]["resourceVersion"]:
-            raise status.modified(resource.key, name)
-        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if subresource == "status":
-            new = {**old, "metadata": dict(old["metadata"]), "status": new.get("status")}
-        if dry_run or new == old:
-            return new
-        if deletion.finished(resource.key, new):
-            self.store.delete(resource.key, namespace, name, new)
-            return new
-        return self.store.put(resource.key, namespace, name, new).object
+
+def _errors(resource: Resource, new: dict[str, Any], old: dict[str, Any] | None) -> list[FieldError]:
+    name = "validate" if old is None else "validate_update"
+    check = getattr(validation, name, None)
+    return [] if check is None else list(check(resource, new) if old is None else check(resource, new, old))
 
 
 def generated_name(base: str) -> str:
@@ -349,13 +485,49 @@ def generated_name(base: str) -> str:
     return base[:_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
 
 
-def _merge(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+def _decode(resource: Resource, obj: Any, unknown: str, warn: Callable[[str], None]) -> dict[str, Any]:
+    new, paths = schema.decode(resource, obj)
+    if paths and unknown == "Strict":
+        problem = ", ".join(f'unknown field "{path}"' for path in paths)
+        raise status.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+            f"strict decoding error: {problem}"
+        )
+    if unknown == "Warn":
+        for path in paths:
+            warn(f'unknown field "{path}"')
+    return new
+
+
+def _decode_patched(
+    resource: Resource, patched: Any, unknown: str, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Decode what a patch made; what does not decode is the patch's fault, and said so (422)."""
+    try:
+        return _decode(resource, patched, unknown, warn)
+    except status.StatusError as error:
+        if error.code != 400:
+            raise
+        shown = msgspec.json.encode(patched).decode()
+        value = FieldError(
+            "FieldValueInvalid", "patch", f'Invalid value: "{_quoted(shown)}": {error.message}'
+        )
+        raise status.invalid("", "", "", [value]) from None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _check_identity(resource: Resource, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """A patch must leave the object the one that it is."""
+    name, wanted = new["metadata"].get("name", ""), old["metadata"]["name"]
+    if name != wanted:
+        raise status.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )
+    namespace = new["metadata"].get("namespace", "")
+    if resource.namespaced and namespace != old["metadata"]["namespace"]:
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .status import bad_request
+from localkube.apiserver.status import bad_request
 
 _SYMBOLS = ("!=", "==", "!", "(", ")", ",", "=", "<", ">")
 _OPERATORS = {"=": "=", "==": "=", "!=": "!=", "in": "in", "notin": "notin", ">": ">", "<": "<"}

@@ -134,11 +134,12 @@ Objects = list[tuple[str, Version]]
 class Store:
     """All tables under one revision counter. `resource` is always a `Resource.key`, such as "jobs.batch"."""
 
-    def __init__(self, *, history: int = HISTORY):
-        self.revision = 1
+    def __init__(self, *, history: int = HISTORY, revision: int = 1):
+        """`revision` is where an empty store starts to count; nothing before it can be asked for."""
+        self.revision = revision
         self._history = history
         self._tables: dict[str, Table] = {}
-        self._compacted = 0
+        self._compacted = revision
         self.journal: Journal | None = None
 
     def table(self, resource: str) -> Table:

@@ -6,11 +6,21 @@ than `BACKLOG` is cut off with 410 and lists anew, so that one stalled client ca
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from . import status
-from .selectors import EVERYTHING, Selector
-from .store import Change, EventType, Expired, Store, TooLarge, Version, Wakeup, with_revision
+from localkube.apiserver import status
+from localkube.apiserver.resources import Resource
+from localkube.apiserver.selectors import EVERYTHING, Selector
+from localkube.apiserver.store import (
+    Change,
+    EventType,
+    Expired,
+    Store,
+    TooLarge,
+    Version,
+    Wakeup,
+    with_revision,
+)
 
 BACKLOG = 50_000
 """Events that wait for one reader."""
@@ -26,7 +36,7 @@ class Event(NamedTuple):
 class Delivery(NamedTuple):
     """A change as one watcher sees it; `change` is set when others may see it just so."""
 
-    type: EventType
+    type: EventType | Literal["BOOKMARK"]
     version: Version
     change: Change | None
 
@@ -64,6 +74,15 @@ def deliver(change: Change, selector: Selector) -> Delivery | None:
     return None
 
 
+def bookmark(resource: Resource, revision: int, *, initial_end: bool = False) -> Version:
+    """An object that says only how far a watch has come."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return Version("", obj, revision)
+
+
 class Watch:
     """An async iterator of `Event`; `close()` ends it, and so does leaving it to the garbage collector.
 
@@ -79,18 +98,15 @@ class Watch:
         since: int | None,
         initial: bool,
         selector: Selector = EVERYTHING,
-        bookmark: bool = False,
+        bookmark: Version | None = None,
     ):
+        """`bookmark` is told once, after the initial events (or those since `since`)."""
         self.store = store
         self.selector = selector
-        self.bookmark_due = bookmark
-        """Whether the initial events are to be followed by a bookmark."""
         self._queue: deque[Delivery] = deque()
         self._wakeup = Wakeup()
         self._overrun = False
         self._closed = False
-        self.revision = store.revision
-        """Everything up to this revision was queued when the watch began."""
         start: Iterable[Delivery | None]
         if since is not None:
             try:
@@ -105,6 +121,8 @@ class Watch:
         else:
             start = ()
         self._queue.extend(d for d in start if d is not None)
+        if bookmark is not None:
+            self._queue.append(Delivery("BOOKMARK", bookmark, None))
         self._subscription = store.subscribe(resource, namespace, self._receive)
 
     def _receive(self, change: Change) -> None:
@@ -118,6 +136,11 @@ class Watch:
         else:
             self._queue.append(delivery)
         self._wakeup.set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be read."""
+        return bool(self._queue)
 
     async def batch(self) -> list[Delivery]:
         """Wait for changes and return all that are there; empty when the watch was closed.
@@ -134,20 +157,11 @@ class Watch:
         self._queue.clear()
         return taken
 
-    def take(self) -> list[Delivery]:
-        """What is there already, without waiting."""
-        taken = list(self._queue)
-        self._queue.clear()
-        return taken
-
     def __aiter__(self) -> "Watch":
         return self
 
     async def __anext__(self) -> Event:
         while not self._queue:
-            if self.bookmark_due:
-                self.bookmark_due = False
-                return Event("BOOKMARK", {"metadata": {"resourceVersion": str(self.revision)}})
             if self._overrun:
                 raise status.expired("too old resource version: the watch fell behind")
             if self._closed:

@@ -1,0 +1,81 @@
+"""A watch as bytes: one JSON line per event, bookmarks in between, and an end."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from localkube.apiserver.resources import Resource
+from localkube.apiserver.status import StatusError
+from localkube.apiserver.store import Store, Version
+from localkube.apiserver.watches import Delivery, Watch, bookmark, encode_frame
+
+BOOKMARK_INTERVAL = 60.0
+"""Seconds between bookmarks, as the real server's watch cache sends them."""
+MINIMUM_TIMEOUT = 1800
+"""Seconds after which watches without timeoutSeconds end: between this and twice as much."""
+
+Render = Callable[[str, Version], dict[str, Any]]
+"""Makes another form (Table, PartialObjectMetadata) of an event's object; the argument is the event's type."""
+
+
+def error_frame(error: StatusError) -> bytes:
+    return b'{"type":"ERROR","object":%s}\n' % msgspec.json.encode(error.status)
+
+
+async def failed(error: StatusError) -> AsyncIterator[bytes]:
+    """The stream of a watch that could not start: errors about revisions are told inside it."""
+    yield error_frame(error)
+
+
+async def frames(
+    watch: Watch,
+    resource: Resource,
+    store: Store,
+    *,
+    bookmarks: bool,
+    timeout: float | None,
+    render: Render | None = None,
+    interval: float = BOOKMARK_INTERVAL,
+) -> AsyncIterator[bytes]:
+    """The lines of a watch, until `timeout` seconds are over or it is closed.
+
+    The caller closes the watch. What it tells has been made durable before: a client never resumes from a revision that was lost.
+    """
+    loop = asyncio.get_running_loop()
+    if timeout is None:
+        timeout = MINIMUM_TIMEOUT * (1 + random.random())  # noqa: S311 (spreads reconnects)
+    deadline = loop.time() + timeout
+    bookmark_at = loop.time() + interval if bookmarks else deadline
+    try:
+        while True:
+            try:
+                async with asyncio.timeout_at(min(deadline, bookmark_at)):
+                    deliveries = await watch.batch()
+            except TimeoutError:
+                if watch.pending:
+                    continue
+                if bookmarks:
+                    # nothing is queued, so everything up to now has been told
+                    revision = store.revision
+                    await store.durable(revision)
+                    yield encode_frame("BOOKMARK", bookmark(resource, revision))
+                if loop.time() >= deadline:
+                    return
+                bookmark_at = loop.time() + interval
+                continue
+            if not deliveries:
+                return
+            await store.durable(deliveries[-1].version.revision)
+            yield b"".join(_line(d, render) for d in deliveries)
+    except StatusError as error:
+        yield error_frame(error)
+
+
+def _line(delivery: Delivery, render: Render | None) -> bytes:
+    if render is None or delivery.type == "BOOKMARK":
+        return delivery.frame
+    shown = render(delivery.type, delivery.version)
+    return b'{"type":"%s","object":%s}\n' % (delivery.type.encode(), msgspec.json.encode(shown))

@@ -77,13 +77,18 @@ def _job_spec(spec: Object) -> None:
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
-    policy = spec.get("podFailurePolicy")
-    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if policy is None else "Failed")
-    for rule in (policy or {}).get("rules") or ():
+    policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    spec.setdefault("podReplacementPolicy", policy)
+    _job_parts(spec)
+
+
+def _job_parts(spec: Object) -> None:
+    """What a job and the job template of a CronJob have in common; the rest a job gets when it is made."""
+    for rule in spec.get("podFailurePolicy", {}).get("rules") or ():
         for condition in rule.get("onPodConditions") or ():
             if not condition.get("status"):
                 condition["status"] = "True"
-    _template(spec)
+    _pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
 
 
 def _cron_job(obj: Object) -> None:
@@ -92,12 +97,7 @@ def _cron_job(obj: Object) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
-    _template(spec.setdefault("jobTemplate", {}).setdefault("spec", {}))
-
-
-def _template(owner: Object) -> None:
-    """The pod template of a workload's spec; a job template's pod gets a pod's defaults, not a job's."""
-    _pod_spec(owner.setdefault("template", {}).setdefault("spec", {}))
+    _job_parts(spec.setdefault("jobTemplate", {}).setdefault("spec", {}))
 
 
 def _pod(obj: Object) -> None:

@@ -20,7 +20,7 @@ import click
 import uvloop
 
 from localkube.apiserver import kubeconfig, server, tls
-from localkube.apiserver.http import Api
+from localkube.apiserver.http import Api, Authenticate
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.requests import User
 from localkube.apiserver.store import Store
@@ -107,11 +107,11 @@ async def _serve(options: Options, directory: Path, sock: socket.socket) -> None
     registry = Registry(Store(revision=_first_revision()))
     api = Api(registry, _authenticator(token), address=f"{options.host}:{port}")
     listener = server.Server(api, sock, context)
-    tasks = [
+    tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(run_controllers(registry, ca=ca or "")),
         asyncio.create_task(listener.serve()),
+        asyncio.create_task(stop.wait()),
     ]
-    tasks.append(asyncio.create_task(stop.wait()))
     await listener.started()
     url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"
     try:
@@ -150,7 +150,7 @@ def _token(directory: Path) -> str:
     return token
 
 
-def _authenticator(token: str):  # type: ignore[no-untyped-def]
+def _authenticator(token: str) -> Authenticate:
     wanted = token.encode()
 
     def authenticate(given: str) -> User | None:

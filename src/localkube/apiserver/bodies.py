@@ -6,12 +6,16 @@ import msgspec
 import yaml
 
 from localkube.apiserver import status
+from localkube.apiserver.scalars import json_type
 
 LIMIT = 3 * 1024 * 1024
 """The real API server's limit on a body, in bytes."""
 JSON = "application/json"
 YAML = "application/yaml"
 ACCEPTED = (JSON, YAML, "application/vnd.kubernetes.protobuf")
+_TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
 _DEPTH_LIMIT = 500
 """Nesting beyond any object's that is refused before it meets a recursive function."""
 
@@ -40,10 +44,8 @@ def decode(body: bytes, content_type: str, kind: str) -> Any:
         return decoded
     if decoded is None:
         return {}
-    go = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-    found = json_kind(decoded)
-    problem = f"json parse error: json: cannot unmarshal {found} into Go value of type {go}"
-    raise _unrecognized(kind, problem, body)
+    problem = f"json: cannot unmarshal {json_type(decoded)} into Go value of type {_TYPE_META}"
+    raise _unrecognized(kind, f"json parse error: {problem}", body)
 
 
 def decode_yaml(body: bytes) -> Any:
@@ -115,14 +117,6 @@ def _go_char(byte: int) -> str:
     if 32 <= byte < 127:
         return f"'{char}'"
     return f"'\\x{byte:02x}'"
-
-
-def json_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return "string" if isinstance(value, str) else "array"
 
 
 def _unrecognized(kind: str, problem: str, body: bytes) -> status.StatusError:

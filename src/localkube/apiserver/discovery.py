@@ -1,4 +1,4 @@
-"""What the server offers, told to clients: /api, /apis, /version, and the aggregated form that kubectl prefers."""
+"""What the server offers, told to clients: /api, /apis, /version, and the form that kubectl prefers."""
 
 import base64
 import hashlib

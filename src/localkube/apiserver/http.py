@@ -35,7 +35,7 @@ Authenticate = Callable[[str], User | None]
 """The user behind a bearer token, None when it is not valid."""
 
 Authorize = Callable[[User, str, str, str, str | None, str, str], None]
-"""(user, verb, group, plural, namespace, name, subresource): raises StatusError 403 for what is not allowed."""
+"""(user, verb, group, plural, namespace, name, subresource): raises 403 for what is not allowed."""
 
 Handler = Callable[[Exchange], Awaitable[Response | Stream]]
 

@@ -1,6 +1,6 @@
 """GET pods/<name>/log: the kubelet's bytes, passed on as they come."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from localkube.apiserver import status
 from localkube.apiserver.exchange import Exchange
@@ -41,7 +41,7 @@ async def read(x: Exchange) -> Response | Stream:
     return Stream(_flushed(chunks), _TEXT)
 
 
-async def _flushed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _flushed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in chunks:
             if chunk:

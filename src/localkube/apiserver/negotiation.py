@@ -1,4 +1,4 @@
-"""Content negotiation: which of JSON or YAML, and whether as the object, as a Table or as its metadata only."""
+"""Content negotiation: JSON or YAML, and the object itself, a Table, or its metadata only."""
 
 from typing import Literal, NamedTuple
 

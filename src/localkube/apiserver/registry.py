@@ -24,13 +24,13 @@ from localkube.apiserver import (
     status,
     strategicmerge,
     strategy,
-    validation,
     watches,
 )
 from localkube.apiserver.deletion import Propagation, timestamp
 from localkube.apiserver.resources import Resource, Resources
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Store, Version
+from localkube.apiserver.validation import validate, validate_update
 from localkube.apiserver.watches import Event, Watch
 
 __all__ = ["Event", "LogSource", "Registry", "Watch"]
@@ -41,7 +41,7 @@ _GENERATED_BASE = 58
 _GENERATE_ATTEMPTS = 8
 APPLY = "application/apply-patch+yaml"
 _NEEDS_REVISION = frozenset({"leases.coordination.k8s.io", "serviceaccounts"})
-"""Kinds that cannot be replaced without saying which version of them (`AllowUnconditionalUpdate` is false)."""
+"""Kinds that are not replaced without saying which version (`AllowUnconditionalUpdate` is false)."""
 
 
 Objects = list[dict[str, Any]]
@@ -175,7 +175,7 @@ class Registry:
     ) -> dict[str, Any]:
         strategy.prepare_create(resource, new, self._lookup)
         name: str = new["metadata"].get("name", "")
-        errors = _errors(resource, new, None)
+        errors = validate(resource, new)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
         if self.exists(resource.key, namespace, name):
@@ -313,7 +313,7 @@ class Registry:
             now = timestamp(self.clock())
             new = managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
         strategy.prepare_update(resource, new, old, subresource)
-        errors = _errors(resource, new, old)
+        errors = validate_update(resource, new, old, subresource)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
         namespace = before.get("namespace", "")
@@ -472,12 +472,6 @@ class Registry:
             metadata["name"] = generated_name(base)
             if not self.exists(resource.key, namespace, metadata["name"]):
                 return
-
-
-def _errors(resource: Resource, new: dict[str, Any], old: dict[str, Any] | None) -> list[FieldError]:
-    name = "validate" if old is None else "validate_update"
-    check = getattr(validation, name, None)
-    return [] if check is None else list(check(resource, new) if old is None else check(resource, new, old))
 
 
 def generated_name(base: str) -> str:

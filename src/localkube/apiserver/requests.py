@@ -18,7 +18,7 @@ class User(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a path of `/api` or `/apis` points at; namespace None is every namespace (or a cluster-wide kind)."""
+    """What a path points at; namespace None is every namespace (or a cluster-wide kind)."""
 
     group: str
     version: str

@@ -1,7 +1,7 @@
 """Answers on the wire: a whole body, or a stream that ends with its reader."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import yaml
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Response(NamedTuple):
@@ -20,20 +20,20 @@ class Response(NamedTuple):
     code: int
     body: bytes = b""
     media: str = "application/json"
-    headers: Headers = []
+    headers: Headers = ()
 
 
 class Stream(NamedTuple):
     """A body of unknown length. `close` is called once at the end, whether or not anything was read."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     media: str = "application/json"
-    headers: Headers = []
+    headers: Headers = ()
     close: Callable[[], None] = lambda: None
 
 
 def json_response(code: int, obj: Any, headers: Headers | None = None) -> Response:
-    return Response(code, msgspec.json.encode(obj), headers=headers or [])
+    return Response(code, msgspec.json.encode(obj), headers=headers or ())
 
 
 def to_yaml(body: bytes) -> bytes:
@@ -42,7 +42,7 @@ def to_yaml(body: bytes) -> bytes:
 
 def warning_headers(warnings: list[str]) -> Headers:
     """RFC 7234 warnings, as kubectl prints them; equal ones are said once."""
-    found: Headers = []
+    found: list[tuple[bytes, bytes]] = []
     for text in dict.fromkeys(warnings):
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         # a header cannot hold control characters or, portably, anything but ASCII
@@ -79,11 +79,7 @@ async def send_stream(stream: Stream, receive: Receive, send: Send, stopping: as
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
-    if not hasattr(chunks, "aclose"):
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        return
+async def _pump(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
     async with aclosing(chunks):
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

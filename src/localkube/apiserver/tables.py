@@ -1,4 +1,4 @@
-"""Tables: what `kubectl get` prints, made by the server as pkg/printers/internalversion of Kubernetes does."""
+"""Tables: what `kubectl get` prints, as pkg/printers/internalversion of Kubernetes makes it."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -157,11 +157,7 @@ def pod_status(pod: Obj) -> str:
     gated = any(c.get("reason") == "SchedulingGated" for c in status.get("conditions") or ())
     if gated:
         reason = "SchedulingGated"
-    initializing = _init_reason(pod)
-    if initializing:
-        reason = initializing
-    else:
-        reason = _container_reason(status, reason)
+    reason = _init_reason(pod) or _container_reason(status, reason)
     if pod["metadata"].get("deletionTimestamp"):
         if status.get("reason") == "NodeLost":
             return "Unknown"

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -18,14 +18,14 @@ MINIMUM_TIMEOUT = 1800
 """Seconds after which watches without timeoutSeconds end: between this and twice as much."""
 
 Render = Callable[[str, Version], dict[str, Any]]
-"""Makes another form (Table, PartialObjectMetadata) of an event's object; the argument is the event's type."""
+"""Makes another form (Table, PartialObjectMetadata) of an event's object, given the event's type."""
 
 
 def error_frame(error: StatusError) -> bytes:
     return b'{"type":"ERROR","object":%s}\n' % msgspec.json.encode(error.status)
 
 
-async def failed(error: StatusError) -> AsyncIterator[bytes]:
+async def failed(error: StatusError) -> AsyncGenerator[bytes, None]:
     """The stream of a watch that could not start: errors about revisions are told inside it."""
     yield error_frame(error)
 
@@ -39,10 +39,11 @@ async def frames(
     timeout: float | None,
     render: Render | None = None,
     interval: float = BOOKMARK_INTERVAL,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The lines of a watch, until `timeout` seconds are over or it is closed.
 
-    The caller closes the watch. What it tells has been made durable before: a client never resumes from a revision that was lost.
+    The caller closes the watch. What is told has been made durable before: a client never resumes from a
+    revision that was lost.
     """
     loop = asyncio.get_running_loop()
     if timeout is None:

@@ -59,6 +59,7 @@ class Transport:
     ):
         self.name = name
         self.seconds = seconds
+        self._enough = min(ENOUGH, 0.9 * seconds)
         self.breaker = breaker or Breaker()
         self._base = endpoint.server.rstrip("/")
         self._hostname = endpoint.tls_server_name or None
@@ -132,7 +133,7 @@ class Transport:
                 verdict = self.breaker.succeed
                 return response.status, response.headers, body
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            if seconds >= min(ENOUGH, self.seconds) or not isinstance(e, TimeoutError):
+            if seconds >= self._enough or not isinstance(e, TimeoutError):
                 verdict = self.breaker.fail
             raise self._failure(request, e, seconds) from e
         finally:
@@ -195,7 +196,7 @@ class Transport:
             verdict = self.breaker.succeed
             return response
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            if seconds >= min(ENOUGH, self.seconds) or not isinstance(e, TimeoutError):
+            if seconds >= self._enough or not isinstance(e, TimeoutError):
                 verdict = self.breaker.fail
             raise self._failure(request, e, seconds) from e
         finally:

@@ -1,6 +1,7 @@
 """A server for what no API server does on demand: silence, broken connections, garbage, an overload."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -14,23 +15,23 @@ from hubfleet.kube.credentials import Access, Credentials, Static
 from hubfleet.kube.transport import Endpoint, Transport
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Serve = Callable[[Handler], Awaitable[str]]
+Serve = Callable[..., Awaitable[str]]
 Connect = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """`await serve(handler)` answers every request with the handler; returns the server's URL."""
+    """`await serve(handler, tls=None)` answers every request with the handler; returns the server's URL."""
     async with AsyncExitStack() as stack:
 
-        async def start(handler: Handler) -> str:
+        async def start(handler: Handler, context: ssl.SSLContext | None = None) -> str:
             runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
             await site.start()
             host, port = runner.addresses[0][:2]
-            return f"http://{host}:{port}"
+            return f"{'https' if context else 'http'}://{host}:{port}"
 
         yield start
 

@@ -97,7 +97,9 @@ async def test_a_list_comes_in_pages(client: Client, namespace: str) -> None:
     ]
     assert [len(page.items) for page in pages] == [10, 10, 5]
     assert len({page.metadata.resource_version for page in pages}) == 1
-    listed = [o["metadata"]["name"] async for o in client.list(CONFIGMAPS, namespace, labels="test=pages", page=7)]
+    listed = [
+        o["metadata"]["name"] async for o in client.list(CONFIGMAPS, namespace, labels="test=pages", page=7)
+    ]
     assert listed == names
     one = [o async for o in client.list(CONFIGMAPS, namespace, fields="metadata.name=c03", type=Narrow)]
     assert len(one) == 1

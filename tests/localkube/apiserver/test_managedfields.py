@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localkube.apiserver import fieldset, managedfields, schema
+from localkube.apiserver.mergestruct import of_type
 from localkube.apiserver.resources import Resources
 from localkube.apiserver.status import StatusError
 
@@ -483,3 +484,59 @@ def test_force_wins_what_it_says_and_nothing_else(theirs: dict[str, str], ours: 
     if lost:
         causes = refusal(live, config_map(ours), "ours")["details"]["causes"]
         assert {cause["field"] for cause in causes} == {f".data.{k}" for k in lost}
+
+
+TEXT = st.sampled_from("xyz")
+CONTAINERS = st.lists(
+    st.fixed_dictionaries(
+        {"name": TEXT},
+        optional={
+            "image": TEXT,
+            "args": st.lists(TEXT, min_size=1, max_size=2),
+            "securityContext": st.fixed_dictionaries({"runAsUser": st.integers(0, 2)}),
+            "ports": st.lists(
+                st.fixed_dictionaries({"containerPort": st.integers(1, 3)}, optional={"name": TEXT}),
+                min_size=1,
+                max_size=2,
+                unique_by=lambda port: port["containerPort"],
+            ),
+        },
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda container: container["name"],
+)
+CONFIGS = st.builds(
+    lambda metadata, spec: {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", **metadata},
+        **({"spec": spec} if spec else {}),
+    },
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "labels": st.dictionaries(TEXT, TEXT, min_size=1, max_size=2),
+            "finalizers": st.lists(TEXT, min_size=1, max_size=3, unique=True),
+        },
+    ),
+    st.fixed_dictionaries(
+        {}, optional={"containers": CONTAINERS, "hostname": TEXT, "nodeSelector": st.just({"a": "b"})}
+    ),
+)
+
+
+@given(st.lists(st.tuples(MANAGERS, CONFIGS), min_size=1, max_size=4))
+def test_an_object_that_is_only_applied_consists_of_what_is_owned(steps: list[tuple[str, Object]]) -> None:
+    """Nothing is left behind, nothing is owned that is not there, and each apply is there in full."""
+    live: Object | None = None
+    for manager, config in steps:
+        live = apply(live, config, manager, force=True)
+        assert apply(live, config, manager, force=True, now=LATER) is live
+        everything = of_type(PODS.schema).owned(live)
+        owned: dict[str, Any] = {}
+        for entry in entries(live):
+            owned = fieldset.union(owned, entry["fieldsV1"])
+        there = set(fieldset.paths(everything)) - {".apiVersion", ".kind", ".metadata.name"}
+        there -= {".metadata.managedFields"}
+        assert set(fieldset.paths(owned)) == there

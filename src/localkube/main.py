@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import ssl
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from localkube.apiserver.http import Api, Authenticate
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.requests import User
 from localkube.apiserver.store import Store
+from localkube.apiserver.wal import Corrupt, Wal
 from localkube.controllers.manager import run_controllers
 
 _ADMIN = User("localkube-admin", ("system:masters", "system:authenticated"))
@@ -93,41 +93,71 @@ def _data_dir(options: Options) -> Iterator[Path]:
 
 
 async def _serve(options: Options, directory: Path, sock: socket.socket) -> None:
+    """Run all parts until a signal comes or one of them fails."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    store = Store(revision=_first_revision())
+    registry = Registry(store)
     port = sock.getsockname()[1]
     token = _token(directory)
-    context: ssl.SSLContext | None = None
-    ca: str | None = None
-    if options.tls:
-        material = tls.material(directory / "pki", options.host)
-        context, ca = tls.context(material), material.ca
-    registry = Registry(Store(revision=_first_revision()))
+    context, ca = _tls(options, directory)
     api = Api(registry, _authenticator(token), address=f"{options.host}:{port}")
     listener = server.Server(api, sock, context)
-    tasks: list[asyncio.Task[object]] = [
-        asyncio.create_task(run_controllers(registry, ca=ca or "")),
-        asyncio.create_task(listener.serve()),
-        asyncio.create_task(stop.wait()),
-    ]
-    await listener.started()
-    url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"
+    parts: list[asyncio.Task[None]] = []
+    journal = _open_journal(directory, store) if options.data_dir is not None else None
+    journaling = asyncio.create_task(journal.run()) if journal is not None else None
+    try:
+        parts.append(asyncio.create_task(run_controllers(registry, ca=ca or "")))
+        serving = asyncio.create_task(listener.serve())
+        await listener.started()
+        url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"
+        _write_kubeconfig(options, url, token, ca)
+        print(f"localkube: serving {url}, kubeconfig {options.kubeconfig}", flush=True)  # noqa: T201
+        stopped = asyncio.create_task(stop.wait())
+        waiting = [*parts, serving, stopped, *([journaling] if journaling else [])]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        listener.stop()
+        stopped.cancel()
+        await serving
+    finally:
+        for part in parts:
+            part.cancel()
+        results = await asyncio.gather(*parts, return_exceptions=True)
+        if journal is not None and journaling is not None:
+            await journal.close(journaling)
+    failure: BaseException | None = next((r for r in results if isinstance(r, Exception)), None)
+    if journaling is not None:
+        failure = failure or journaling.exception()
+    if failure is not None:
+        raise click.ClickException(f"a part of localkube failed: {failure!r}")
+
+
+def _open_journal(directory: Path, store: Store) -> Wal:
+    journal = Wal(directory / "store", store)
+    try:
+        journal.open()
+    except BlockingIOError:
+        raise click.ClickException(f"another localkube uses {directory}") from None
+    except Corrupt as error:
+        raise click.ClickException(f"cannot read the data directory: {error}") from None
+    return journal
+
+
+def _tls(options: Options, directory: Path) -> tuple[ssl.SSLContext | None, str | None]:
+    """The server's TLS context and its CA as PEM; None for both where it serves plain HTTP."""
+    if not options.tls:
+        return None, None
+    material = tls.material(directory / "pki", options.host)
+    return tls.context(material), material.ca
+
+
+def _write_kubeconfig(options: Options, url: str, token: str, ca: str | None) -> None:
     try:
         kubeconfig.write(options.kubeconfig, kubeconfig.entries(options.context, url, token, ca))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot write the kubeconfig: {error}") from None
-    print(f"localkube: serving {url}, kubeconfig {options.kubeconfig}", flush=True)  # noqa: T201
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    listener.stop()
-    for task in (tasks[0], tasks[2]):
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            logging.error("localkube failed", exc_info=result)
-            sys.exit(1)
 
 
 def _first_revision() -> int:

@@ -240,11 +240,24 @@ class Store:
         if self.journal is not None:
             await self.journal.durable(self.revision if revision is None else revision)
 
+    def begin(self, revision: int) -> None:
+        """Count from `revision` on, and forget what was before it: the start of a store that is restored."""
+        self.revision = revision
+        self._compacted = revision
+        for table in self._tables.values():
+            table.compacted = revision
+
+    def load(self, resource: str, key: str, obj: dict[str, Any], revision: int) -> None:
+        """Put back an object from a snapshot, without history."""
+        table = self.table(resource)
+        table.items[key] = Version(key, obj, revision)
+        insort(table.keys, key)
+
     def restore(self, resource: str, key: str, obj: dict[str, Any] | None, revision: int) -> None:
         """Replay one journalled write at start; obj None is a deletion."""
         table = self.table(resource)
         previous = table.items.get(key)
-        self.revision = max(self.revision, revision)
+        self.revision = revision
         if obj is None:
             if previous is not None:
                 del table.items[key]

@@ -113,7 +113,8 @@ def plan(
     owner = copy.deepcopy(submission.job)
     for metadata in _metadatas(owner, submission.kind):
         _drop_our_labels(metadata)
-    owner = _with_template(owner, template, submission.kind)
+    # A copy of the template, too: what is merged from it is changed below, and it is for all submissions.
+    owner = _with_template(owner, copy.deepcopy(template), submission.kind)
     job = owner["spec"]["jobTemplate"] if submission.kind == "CronJob" else owner
     pod = pod_template(job)["spec"]
     labels = _labels(submission, requester, settings)

@@ -155,7 +155,9 @@ class Informer(Generic[V]):
                     await self._list()
                     outdated = False
                 await self._watch()
-            except (KubeError, msgspec.MsgspecError, ValueError) as e:  # the latter two: it is not Kubernetes
+            except Exception as e:  # whatever it is, a copy that silently ended would be worse
+                if not isinstance(e, KubeError):
+                    self._log.exception("this is not what a Kubernetes API sends")
                 error = e
             fine = self._told > told or (error is None and time.monotonic() - started > 1)
             failures = 0 if fine else failures + 1

@@ -60,31 +60,28 @@ _labelled = msgspec.json.Decoder(_Labelled)
 _UNSET: Any = object()
 
 
-class Item(Generic[V]):
+class Item(msgspec.Struct, Generic[V], eq=False, gc=False):
     """One object: its bytes as the API server sent them, and what is in them, decoded when first asked for.
 
-    Ten thousand of them lie in memory, most of them never asked for: hence the bytes, the slots and the
-    laziness.
+    Ten thousand of them lie in memory, most of them never asked for: hence the bytes and the laziness. Nothing
+    that they refer to refers to them, so the garbage collector need not walk through them (gc=False).
     """
 
-    __slots__ = ("_decode", "_labels", "_value", "name", "namespace", "raw", "resource_version", "uid")
-
-    def __init__(self, raw: bytes, decode: Callable[[bytes], V]):
-        metadata = _object.decode(raw).metadata
-        self.raw = raw
-        self.name = metadata.name
-        self.namespace = metadata.namespace
-        self.uid = metadata.uid
-        self.resource_version = int(metadata.resource_version)
-        self._decode = decode
-        self._value: V = _UNSET
-        self._labels: dict[str, str] | None = None
+    name: str
+    namespace: str
+    uid: str
+    resource_version: int
+    raw: bytes
+    _decode: Callable[[bytes], V]
+    _value: Any = _UNSET
+    _labels: dict[str, str] | None = None
 
     @property
     def value(self) -> V:
         if self._value is _UNSET:
             self._value = self._decode(self.raw)
-        return self._value
+        value: V = self._value
+        return value
 
     @property
     def labels(self) -> dict[str, str]:
@@ -96,7 +93,7 @@ class Item(Generic[V]):
         return f"Item({self.namespace}/{self.name} {self.uid} @{self.resource_version})"
 
 
-class Change(msgspec.Struct, Generic[V], frozen=True):
+class Change(msgspec.Struct, Generic[V], frozen=True, gc=False):
     """One object before (None: it is new) and after (None: it is gone)."""
 
     old: Item[V] | None
@@ -139,27 +136,35 @@ class View(Generic[V]):
 
     def read(self, raw: bytes) -> Item[V]:
         """An item from the bytes of an object; raises msgspec.ValidationError where it is none."""
-        return Item(raw, self._decode)
+        metadata = _object.decode(raw).metadata
+        version = int(metadata.resource_version)
+        return Item(metadata.name, metadata.namespace, metadata.uid, version, raw, self._decode)
 
     def replace(self, position: int, listed: Iterable[Item[V]]) -> list[Change[V]]:
         """Takes over a complete list, at once; newer objects of our own writes stay."""
         # A list is never behind what the watch told, unless the cluster was restored from a backup: its
         # versions then start again from the past, and nothing we hold can be compared with them.
         restored = position < self.position
-        every = list(listed)
         if restored:
             self._forgotten.clear()
             self._floors.clear()
-        fresh = {(item.namespace, item.name): item for item in every if not self._is_forgotten(item)}
+        fresh: dict[str, dict[str, Item[V]]] = {}
+        for item in listed:
+            if not self._is_forgotten(item):
+                fresh.setdefault(item.namespace, {})[item.name] = item
         changes: list[Change[V]] = []
-        for old in [item for items in self._items.values() for item in items.values()]:
-            if (old.namespace, old.name) not in fresh and (restored or old.resource_version <= position):
-                changes.append(self._remove(old))
-        for item in fresh.values():
-            held = self.get(item.namespace, item.name)
-            newer = held is None or held.resource_version < item.resource_version
-            if newer or (restored and held is not None and held.raw != item.raw):
-                changes.append(self._put(item))
+        for namespace, items in list(self._items.items()):
+            known = fresh.get(namespace, {})
+            for name, old in list(items.items()):
+                if name not in known and (restored or old.resource_version <= position):
+                    changes.append(self._remove(old))
+        for namespace, items in fresh.items():
+            held = self._items.get(namespace, {})
+            for name, item in items.items():
+                mine = held.get(name)
+                newer = mine is None or mine.resource_version < item.resource_version
+                if newer or (restored and mine is not None and mine.raw != item.raw):
+                    changes.append(self._put(item))
         self.position = position
         return changes
 
@@ -210,8 +215,11 @@ class View(Generic[V]):
         return self._remove(held)
 
     def _is_forgotten(self, item: Item[V]) -> bool:
-        floor = self._floors.get((item.namespace, item.name), 0)
-        return item.uid in self._forgotten or item.resource_version <= floor
+        if item.uid in self._forgotten:
+            return True
+        return bool(self._floors) and item.resource_version <= self._floors.get(
+            (item.namespace, item.name), 0
+        )
 
     def _put(self, item: Item[V]) -> Change[V]:
         items = self._items.setdefault(item.namespace, {})

@@ -92,6 +92,11 @@ class Informer(Generic[V]):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def has_synced(self) -> bool:
+        """Whether the first complete list is in."""
+        return self._synced.is_set()
+
     async def synced(self, budget: Budget | None = None) -> None:
         """Waits for the first complete list.
 

@@ -1,7 +1,8 @@
 """What the API fills in when a client leaves it out, per kind (Kubernetes' `SetDefaults_*` functions).
 
 `apply` runs on every object after decoding, whether it was created, updated or patched, and changes it in
-place. Applying it twice changes nothing.
+place. Applying it twice changes nothing. Defaults that the schema states (a port's protocol, zeros that
+are written) come from there.
 """
 
 import re
@@ -138,10 +139,9 @@ def _container(container: Object) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("imagePullPolicy", pull_policy(container.get("image", "")))
-    for port in container.get("ports") or ():
-        port.setdefault("protocol", "TCP")
     for variable in container.get("env") or ():
-        _env(variable)
+        if (reference := variable.get("valueFrom", {}).get("fieldRef")) is not None:
+            reference.setdefault("apiVersion", "v1")
     for name in _PROBES:
         if (probe := container.get(name)) is not None:
             for key, value in _PROBE:
@@ -151,22 +151,10 @@ def _container(container: Object) -> None:
         _handler((container.get("lifecycle") or {}).get(handler) or {})
 
 
-def _env(variable: Object) -> None:
-    source = variable.get("valueFrom")
-    if source is None:
-        return
-    if "fieldRef" in source:
-        source["fieldRef"].setdefault("apiVersion", "v1")
-    if "fileKeyRef" in source:
-        source["fileKeyRef"].setdefault("optional", False)
-
-
 def _handler(handler: Object) -> None:
     if (get := handler.get("httpGet")) is not None:
         get.setdefault("path", "/")
         get.setdefault("scheme", "HTTP")
-    if (grpc := handler.get("grpc")) is not None:
-        grpc.setdefault("service", "")
 
 
 def _downward_items(source: Object) -> None:
@@ -197,30 +185,6 @@ def _host_path(source: Object) -> None:
     source.setdefault("type", "")
 
 
-def _iscsi(source: Object) -> None:
-    source.setdefault("iscsiInterface", "default")
-
-
-def _rbd(source: Object) -> None:
-    for key, value in (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")):
-        source.setdefault(key, value)
-
-
-def _azure_disk(source: Object) -> None:
-    for key, value in (
-        ("cachingMode", "ReadWrite"),
-        ("kind", "Shared"),
-        ("fsType", "ext4"),
-        ("readOnly", False),
-    ):
-        source.setdefault(key, value)
-
-
-def _scale_io(source: Object) -> None:
-    source.setdefault("storageMode", "ThinProvisioned")
-    source.setdefault("fsType", "xfs")
-
-
 def _ephemeral(source: Object) -> None:
     if "volumeClaimTemplate" in source:
         source["volumeClaimTemplate"].setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
@@ -232,16 +196,12 @@ def _image_volume(source: Object) -> None:
 
 
 _VOLUMES: dict[str, Callable[[Object], None]] = {
-    "azureDisk": _azure_disk,
     "configMap": _mode,
     "downwardAPI": _downward,
     "ephemeral": _ephemeral,
     "hostPath": _host_path,
     "image": _image_volume,
-    "iscsi": _iscsi,
     "projected": _projected,
-    "rbd": _rbd,
-    "scaleIO": _scale_io,
     "secret": _mode,
 }
 

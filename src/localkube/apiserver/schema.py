@@ -91,7 +91,8 @@ def go_facts() -> dict[str, Any]:
     optional integers and booleans are pointers, except for the listed ones. `value-times` are no pointers:
     Go writes the zero one as null (`value-quantities` as "0"). `go-types` are named string and map types,
     as Go's messages say them. `internal-order` and `go-names` are the fields of the types that the server
-    itself works with, for messages that print one.
+    itself works with, for messages that print one. `omitted-defaults` are strings with `omitempty` although
+    the schema gives them an empty default; in `kept-lists` an empty list means something else than none.
     """
     text = files.files("localkube.apiserver").joinpath("data/go-types.json").read_bytes()
     return {k: frozenset(v) if isinstance(v, list) else v for k, v in msgspec.json.decode(text).items()}
@@ -115,10 +116,11 @@ def _go_name(type_name: str) -> str:
 
 def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
     """Read one property's schema. `owner` is `Type.field`, by its short name; `""` for elements."""
+    default = None if owner in go_facts()["omitted-defaults"] else spec.get("default")
     reference = spec.get("$ref") or (spec["allOf"][0]["$ref"] if "allOf" in spec else None)
     common: dict[str, Any] = {
         "required": required,
-        "default": spec.get("default"),
+        "default": default,
         "list_type": spec.get("x-kubernetes-list-type", ""),
         "list_map_keys": tuple(spec.get("x-kubernetes-list-map-keys", ())),
         "map_type": spec.get("x-kubernetes-map-type", ""),
@@ -138,7 +140,7 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
             return Field("struct", go_type, type_name, keeps_zero=True, **common)
         return Field("any", go_type, keeps_zero=True, **common)
     kind = spec.get("type")
-    has_default = "default" in spec
+    has_default = default is not None
     if kind == "string":
         if spec.get("format") == "byte":
             return Field("bytes", "[]uint8", **common)
@@ -155,7 +157,8 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
         return Field("number", "float64", keeps_zero=True, **common)
     if kind == "array":
         item = _field(spec["items"], "", False)
-        return Field("list", f"[]{item.go_type}", item=item, keeps_zero=required, **common)
+        keeps = required or owner in go_facts()["kept-lists"]
+        return Field("list", f"[]{item.go_type}", item=item, keeps_zero=keeps, **common)
     if isinstance(spec.get("additionalProperties"), dict):
         item = _field(spec["additionalProperties"], "", False)
         go_type = go_facts()["go-types"].get(owner, f"map[string]{item.go_type}")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import click
 import uvloop
 
-from localkube.apiserver import kubeconfig, server, tls
+from localkube.apiserver import events, kubeconfig, server, tls
 from localkube.apiserver.http import Api, Authenticate
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.requests import User
@@ -110,6 +110,7 @@ async def _serve(options: Options, directory: Path, sock: socket.socket) -> None
     journaling = asyncio.create_task(journal.run()) if journal is not None else None
     try:
         parts.append(asyncio.create_task(run_controllers(registry, ca=ca or "")))
+        parts.append(asyncio.create_task(events.expire(registry)))
         serving = asyncio.create_task(listener.serve())
         await listener.started()
         url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"

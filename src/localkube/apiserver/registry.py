@@ -5,7 +5,7 @@ read-modify-write inside one is never interleaved with another. Objects that are
 store and with other readers: copy before changing.
 """
 
-import secrets
+import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import msgspec
 from localkube.apiserver import (
     defaults,
     deletion,
+    events,
     jsonpatch,
     managedfields,
     mergepatch,
@@ -83,6 +84,7 @@ class Registry:
         self.resources = resources if resources is not None else Resources()
         self.clock = clock
         self.log_source: LogSource | None = None
+        self._events = events.Recorder(self)
 
     # reading
 
@@ -412,32 +414,12 @@ class Registry:
         type: str = "Normal",
         component: str = "kubelet",
     ) -> dict[str, Any]:
-        """Tell about an object in a core/v1 Event; the same words again raise the count of the first."""
-        now = self.clock()
-        metadata = involved["metadata"]
-        namespace = metadata.get("namespace") or "default"
-        name = f"{metadata['name']}.{int(now.timestamp() * 1e9):x}"
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": {
-                "kind": involved["kind"],
-                "namespace": metadata.get("namespace", ""),
-                "name": metadata["name"],
-                "uid": metadata.get("uid", ""),
-                "apiVersion": involved["apiVersion"],
-                "resourceVersion": metadata.get("resourceVersion", ""),
-            },
-            "reason": reason,
-            "message": message,
-            "source": {"component": component},
-            "firstTimestamp": timestamp(now),
-            "lastTimestamp": timestamp(now),
-            "count": 1,
-            "type": type,
-        }
-        return self.create("events", namespace, event, manager=component)
+        """Tell about an object in a core/v1 Event; the same words again raise the count of the first.
+
+        A key `fieldPath` of `involved` (`spec.containers{main}`) says which part is meant. Raises StatusError
+        where no Event can be.
+        """
+        return self._events.record(involved, reason, message, type, component)
 
     # parts
 
@@ -476,7 +458,7 @@ class Registry:
 
 def generated_name(base: str) -> str:
     """A name from `generateName`: five random characters behind the base, which is cut to leave them room."""
-    return base[:_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+    return base[:_GENERATED_BASE] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 (no secret)
 
 
 def _decode(resource: Resource, obj: Any, unknown: str, warn: Callable[[str], None]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """POST, PUT, PATCH and DELETE: decode, let the registry do it, answer with what became of the object."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ _PATCH_TYPES = (
 _CREATES_ON_UPDATE = frozenset({"leases.coordination.k8s.io", "events"})
 """Kinds for which a PUT to a missing object creates it (`AllowCreateOnUpdate`)."""
 
+_ACCOUNT_SECONDS = 1.0
+
 
 async def create(x: Exchange) -> Response:
     if x.resource.namespaced and x.target.namespace is None:
@@ -29,6 +32,8 @@ async def create(x: Exchange) -> Response:
     options = write_options(x.query, "CreateOptions")
     _ = x.representation
     body = bodies.decode(await x.body(), x.header("content-type"), x.resource.kind)
+    if x.resource.key == "pods":
+        await _default_account(x, body)
     created = x.registry.create(
         x.resource.key,
         x.namespace,
@@ -39,6 +44,28 @@ async def create(x: Exchange) -> Response:
         warn=x.warn,
     )
     return await x.one(created, 201)
+
+
+async def _default_account(x: Exchange, pod: dict[str, Any]) -> None:
+    """Wait a moment for the service account that a controller makes in every new namespace.
+
+    The real server looks for it again and again for a second, since clients create a namespace and
+    a pod in it in one breath.
+    """
+    spec = pod.get("spec")
+    named = spec.get("serviceAccountName") if isinstance(spec, dict) else None
+    if named not in (None, "", "default") or x.registry.exists("serviceaccounts", x.namespace, "default"):
+        return
+    if not x.registry.exists("namespaces", "", x.namespace):
+        return
+    watch = x.registry.watch("serviceaccounts", x.namespace, fields="metadata.name=default")
+    try:
+        async with asyncio.timeout(_ACCOUNT_SECONDS):
+            await watch.batch()
+    except TimeoutError:
+        pass
+    finally:
+        watch.close()
 
 
 async def update(x: Exchange) -> Response:

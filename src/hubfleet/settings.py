@@ -131,6 +131,9 @@ class BatchSettings(Base, frozen=True):
         if prefix and not prefix.startswith("/"):
             raise ValueError(f"prefix must start with '/', got {self.prefix!r}")
         msgspec.structs.force_setattr(self, "prefix", prefix)
+        if self.part_expiry < 2 * self.budget:
+            # Else the parts of a submission that is still under way could be collected.
+            raise ValueError(f"part_expiry must be at least twice the budget, {2 * self.budget:g} s")
         for key, value in self.labels.items():
             if not _LABEL_KEY.fullmatch(key):
                 raise ValueError(f"labels: {key!r} is not a label's name")

@@ -1,0 +1,124 @@
+"""The composition root: settings -> clients -> services -> ASGI application. Nothing else builds anything."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Response, Router, get
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from hubfleet.answers import HANDLERS, NOTHING_THERE, Answer, respond
+from hubfleet.batch import handlers
+from hubfleet.batch.service import BatchService
+from hubfleet.errors import SettingsError
+from hubfleet.identity.header import token_in
+from hubfleet.identity.hub import HubIdentity
+from hubfleet.identity.user import User
+from hubfleet.kube.breaker import State as BreakerState
+from hubfleet.kube.clusters import Clusters
+from hubfleet.metrics import CONTENT_TYPE, Metrics
+from hubfleet.probes import ClusterState, Readiness
+from hubfleet.requests import Requests
+from hubfleet.settings import Settings
+from hubfleet.tenancy.provisioning import Namespaces
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The application; its lifespan opens the clusters, reads them and keeps reading.
+
+    Raises SettingsError for what can be known before that. `app.state` holds `requests` and `readiness`, for
+    whoever has to stop the server without leaving anybody hanging.
+    """
+    identity = HubIdentity(settings.hub)
+    clusters = Clusters(settings.clusters)
+    namespaces = Namespaces(settings.tenancy, labels=settings.batch.labels, hub=settings.hub.name)
+    try:
+        batch = BatchService(settings.batch, clusters, namespaces, hub=settings.hub.name)
+    except ValueError as e:
+        raise SettingsError([f"batch: {e}"]) from e
+
+    def states() -> Iterable[ClusterState]:
+        return cluster_states(clusters, batch)
+
+    async def user_of(connection: ASGIConnection[Any, Any, Any, State]) -> User:
+        return await identity.authenticate(token_in(connection.headers.get("authorization", "")))
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            for part in (identity, clusters, batch):
+                await stack.enter_async_context(part)
+            yield
+
+    readiness = Readiness(states)
+    figures = Metrics(states)
+    prefix = settings.batch.prefix
+    app = Litestar(
+        route_handlers=[
+            *_probes(readiness, figures),
+            *([_root] if prefix else []),
+            handlers.routes(batch, user_of),
+        ],
+        lifespan=[lifespan],
+        exception_handlers=HANDLERS,
+        openapi_config=OpenAPIConfig(
+            title="hubfleet",
+            version=version("hubfleet"),
+            render_plugins=[JsonRenderPlugin()],  # the others are pages that load scripts from elsewhere
+            openapi_router=Router(f"{prefix}/schema", route_handlers=[], after_request=_in_json),
+        ),
+        request_max_body_size=settings.batch.body_limit,
+        logging_config=None,
+        state=State({"readiness": readiness}),
+    )
+    app.asgi_handler = requests = Requests(app.asgi_handler, figures, access=settings.log.access)
+    app.state.requests = requests
+    return app
+
+
+def cluster_states(clusters: Clusters, batch: BatchService) -> Iterable[ClusterState]:
+    """What the informers know of each cluster."""
+    for name, cluster in clusters.items():
+        wing = batch.on(name)
+        informers = [wing.jobs.informer, wing.cron_jobs.informer, wing.pods.informer]
+        yield ClusterState(
+            name=name,
+            synced=all(informer.has_synced for informer in informers),
+            reachable=all(informer.reachable for informer in informers),
+            silent=cluster.breaker.state is not BreakerState.CLOSED,
+            last_contact=min(informer.last_contact for informer in informers),
+        )
+
+
+def _probes(readiness: Readiness, figures: Metrics) -> list[Any]:
+    @get("/health", include_in_schema=False)
+    async def health() -> dict[str, str]:
+        """The process answers. It asks nobody, so that nobody's fault restarts it."""
+        return {"status": "ok"}
+
+    @get("/ready", include_in_schema=False)
+    async def ready() -> Response[Any]:
+        if obstacle := readiness.obstacle():
+            return respond(Answer(503, obstacle, retry_after=1.0))
+        return Response({"status": "ok", "clusters": readiness.report()})
+
+    @get("/metrics", include_in_schema=False)
+    async def scrape() -> Response[bytes]:
+        return Response(figures.page(), media_type=CONTENT_TYPE)
+
+    return [health, ready, scrape]
+
+
+def _in_json(response: Response[Any]) -> Response[Any]:
+    # Litestar answers unknown paths below its schema with a page, whatever the render plugins are.
+    return respond(NOTHING_THERE) if response.status_code == 404 else response
+
+
+@get("/", include_in_schema=False)
+async def _root() -> dict[str, str]:
+    # kbatch-proxy answers this beside its prefix, and load balancers have come to ask for it.
+    return {"message": "kbatch"}

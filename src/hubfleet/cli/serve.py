@@ -1,0 +1,164 @@
+"""`hubfleet serve`: one process, one event loop, one port. More of it is more replicas.
+
+granian's embedded server runs in our own loop, so the application is built, opened and closed here, and the
+order at the end is ours: no new requests, followed logs broken off, the others finished, the clusters closed.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import click
+import msgspec
+import structlog
+import uvloop
+from litestar import Litestar
+
+from hubfleet import logs
+from hubfleet.app import create_app
+from hubfleet.cli.settings import config_option, readable_errors
+from hubfleet.errors import SettingsError
+from hubfleet.probes import Readiness
+from hubfleet.requests import Requests
+from hubfleet.settings import Settings, read
+
+log = structlog.get_logger(__name__)
+
+CONNECTIONS = 65_536
+"""Requests at once that the server passes on to us; a followed log is one for as long as it is followed."""
+
+BACKLOG = 2048
+"""Connections that the kernel keeps while we are busy."""
+
+ABORT_SECONDS = 1.0
+"""For what was broken off to notice, at the very end."""
+
+
+class Server(Protocol):
+    """What we need of a server: it serves until told to stop, and then until its last request has ended."""
+
+    async def serve(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@click.command()
+@config_option
+@click.option("--host", help="The address to listen on, instead of the settings'.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port, instead of the settings'.")
+def serve(*, config: str | None, host: str | None, port: int | None) -> None:
+    """Serve the users of a JupyterHub."""
+    with readable_errors():
+        settings = listening_on(read(config), host, port)
+        logs.configure(settings.log)
+        if not uvloop.run(run(settings)):
+            # A request that does not end even when cancelled keeps the server's threads, and so us, for ever.
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def listening_on(settings: Settings, host: str | None, port: int | None) -> Settings:
+    """The settings with the options' host and port."""
+    old_host, old_port = settings.address
+    host = old_host if host is None else host
+    host = f"[{host}]" if ":" in host else host
+    return msgspec.structs.replace(settings, listen=f"{host}:{old_port if port is None else port}")
+
+
+async def run(settings: Settings) -> bool:
+    """Serves until SIGTERM or SIGINT; whether everything has ended in time."""
+    app = create_app(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with app.lifespan():
+        host, port = settings.address
+        server = make_server(app, host, port)
+        log.info("serving", listen=settings.listen, prefix=settings.batch.prefix)
+        return await serve_until(stop.wait, server, app, settings.shutdown_seconds)
+
+
+async def serve_until(
+    stopped: Callable[[], Awaitable[Any]], server: Server, app: Litestar, seconds: float
+) -> bool:
+    """Serves until `stopped`, then at most `seconds` more; whether all requests have ended by then."""
+    requests: Requests = app.state.requests
+    readiness: Readiness = app.state.readiness
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.ensure_future(stopped())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if serving.done():
+        await serving  # it could not listen, or failed
+        return True
+    log.info("stopping")
+    readiness.stopping = True
+    requests.end_streams()
+    server.stop()
+    await asyncio.wait([serving], timeout=seconds)
+    if not serving.done():
+        log.warning("breaking off what has not ended", requests=requests.end_all(), seconds=seconds)
+        await asyncio.wait([serving], timeout=ABORT_SECONDS)
+    if not serving.done():
+        serving.cancel()
+        return False
+    await serving
+    return True
+
+
+def make_server(app: Litestar, host: str, port: int) -> Server:
+    """granian, or uvicorn where granian cannot be imported (it has no wheel for every platform)."""
+    try:
+        from granian.server.embed import Server as Granian
+    except ImportError:
+        return _uvicorn(app, host, port)
+    return _granian(Granian, app, host, port)
+
+
+def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    class Quiet(granian):  # type: ignore[misc]
+        """Listens where the settings say so, or says why not in one line."""
+
+        def _init_shared_socket(self) -> None:
+            try:
+                super()._init_shared_socket()
+            except Exception as e:
+                raise SettingsError([f"listen: cannot listen on {host}:{port}: {e}"]) from e
+
+    server: Server = Quiet(
+        app,
+        host or "0.0.0.0",  # noqa: S104  ("" is what the operator wrote for every interface)
+        port,
+        interface=Interfaces.ASGINL,  # without lifespan messages: `run` opens and closes the application
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS,
+        log_level=LogLevels.error,
+        # Its records go where ours go; its own handlers would write text between our lines of JSON.
+        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {}}, "root": {}},
+    )
+    return server
+
+
+def _uvicorn(app: Litestar, host: str, port: int) -> Server:
+    import uvicorn
+
+    class Uvicorn(uvicorn.Server):
+        def stop(self) -> None:
+            self.should_exit = True
+
+        def install_signal_handlers(self) -> None:
+            """None: the loop's handlers are ours."""
+
+    return Uvicorn(
+        uvicorn.Config(
+            app, host=host, port=port, lifespan="off", log_config=None, access_log=False, ws="none"
+        )
+    )

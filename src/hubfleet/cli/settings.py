@@ -1,0 +1,40 @@
+"""What the long-running commands share: the option `--config`, and settings errors that a person can read."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+
+from hubfleet.errors import SettingsError
+from hubfleet.kube.errors import CredentialsError
+
+WRONG_SETTINGS = 2
+"""The exit code: as for wrong options."""
+
+config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    help="The YAML file with the settings; without one, the environment says it all.",
+)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Ends the process with one line for each problem of the settings, instead of a traceback."""
+    try:
+        yield
+    except SettingsError as e:
+        _refuse(e.problems)
+    except CredentialsError as e:
+        _refuse([str(e)])
+
+
+def _refuse(problems: tuple[str, ...] | list[str]) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print("[bold red]hubfleet cannot start with these settings[/bold red]")
+    for problem in problems:
+        console.print(f"  {problem}", markup=False, soft_wrap=True)
+    sys.exit(WRONG_SETTINGS)

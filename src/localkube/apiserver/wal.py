@@ -12,6 +12,7 @@ Writes are grouped: while one fsync runs in a thread, the next changes gather an
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from localkube.apiserver.store import Objects, Store, Version, Wakeup
+
+log = logging.getLogger(__name__)
 
 COMPACT_BYTES = 64 * 1024 * 1024
 """Size of a log that makes a snapshot worth its while (a snapshot of 10,000 pods is about as big)."""
@@ -57,10 +60,14 @@ class Wal:
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = (self._directory / "lock").open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for leftover in self._directory.glob("*.tmp"):
-            leftover.unlink()
-        load(self._directory, self._store)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for leftover in self._directory.glob("*.tmp"):
+                leftover.unlink()
+            load(self._directory, self._store)
+        except BaseException:
+            self._lock.close()
+            raise
         logs = sorted(self._directory.glob("wal-*"), key=_revision)
         path = logs[-1] if logs else self._directory / f"wal-{self._store.revision}"
         self._file = _append_to(path)
@@ -189,6 +196,7 @@ def load(directory: Path, store: Store) -> None:
         if end < path.stat().st_size:
             if path is not logs[-1]:
                 raise Corrupt(f"{path} is damaged at byte {end}, and later logs build on it")
+            log.warning("%s: dropped %d bytes behind the last whole record", path, path.stat().st_size - end)
             os.truncate(path, end)
 
 

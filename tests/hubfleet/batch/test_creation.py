@@ -1,0 +1,229 @@
+"""A submission makes all of its objects or leaves none, whichever write fails and however."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.hubfleet.batch.conftest import (
+    Gate,
+    Person,
+    body,
+    kubeconfig_for,
+    leftovers,
+    objects,
+    opened,
+    until,
+    user,
+)
+from tests.hubfleet.batch.test_manifests import zipped
+
+from hubfleet.batch.collector import Collector
+from hubfleet.batch.manifests import EXPIRES_LABEL, OWNER_ANNOTATION, SUBMISSION_LABEL
+from hubfleet.batch.service import BatchService
+from hubfleet.kube.client import Client
+from hubfleet.kube.errors import AlreadyExists, KubeError
+from hubfleet.kube.resources import CONFIGMAPS, JOBS, NAMESPACES, SECRETS
+
+WITH_CODE = {"code": {"kind": "ConfigMap", "binary_data": {"code": zipped()}}}
+WRITES = 5  # of a submission with code: Secret, ConfigMap, Job, and the two that give the parts their owner
+LATER = 10_000.0
+
+
+@pytest.fixture
+async def service(gate: tuple[Gate, str], tmp_path: Path, person: Person) -> AsyncIterator[BatchService]:
+    """A service that reaches the cluster through the gate, and has made the user's namespace."""
+    async with opened(kubeconfig_for(gate[1], tmp_path / "kubeconfig")) as service:
+        wing = service.on()
+        await wing._namespaces.ensure(wing._cluster, user(person))
+        yield service
+
+
+def failing(at: int, how: str) -> Any:
+    """Decides for the gate: the write number `at` (from 0), and only that one, goes wrong."""
+    count = -1
+
+    def decide(request: web.Request) -> str:
+        nonlocal count
+        if request.method not in ("POST", "PATCH"):
+            return "pass"
+        count += 1
+        return how if count == at else "pass"
+
+    return decide
+
+
+async def collect_later(client: Client) -> int:
+    return await Collector(client, clock=lambda: time.time() + LATER).collect()
+
+
+async def check_whole(client: Client, namespace: str) -> None:
+    """One Job, whose parts are its own and will not expire."""
+    (job,) = await objects(client, JOBS, namespace)
+    parts = await objects(client, SECRETS, namespace)
+    parts += [
+        each
+        for each in await objects(client, CONFIGMAPS, namespace)
+        if each["metadata"]["name"] != "kube-root-ca.crt"
+    ]
+    assert len(parts) == 2
+    for part in parts:
+        (owner,) = part["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"]) == ("Job", job["metadata"]["uid"])
+        assert EXPIRES_LABEL not in part["metadata"]["labels"]
+        assert part["metadata"]["labels"][SUBMISSION_LABEL] == job["metadata"]["labels"][SUBMISSION_LABEL]
+
+
+async def test_a_submission_makes_all_of_its_objects(
+    service: BatchService, person: Person, client: Client
+) -> None:
+    answer = json.loads(await service.on().submit(user(person), "Job", body("job-0.5", **WITH_CODE)))
+    assert answer["metadata"]["name"].startswith("pi-")
+    await check_whole(client, person.namespace)
+    assert await collect_later(client) == 0
+
+
+@pytest.mark.parametrize("how", ["refuse", "drop", "do-and-drop"])
+@pytest.mark.parametrize("at", range(WRITES))
+async def test_whichever_write_fails(
+    service: BatchService, gate: tuple[Gate, str], person: Person, client: Client, at: int, how: str
+) -> None:
+    gate[0].decide = failing(at, how)
+    try:
+        await service.on().submit(user(person), "Job", body("job-0.5", **WITH_CODE))
+    except KubeError:
+        assert at < 3
+        assert await leftovers(client, person.namespace) == []
+    else:
+        # The Job runs: that its parts have no owner yet is nothing to bother the user with.
+        assert at >= 3
+        await collect_later(client)
+        await check_whole(client, person.namespace)
+
+
+@pytest.mark.parametrize("at", range(WRITES))
+async def test_whoever_dies_at_whichever_write(
+    gate: tuple[Gate, str], person: Person, client: Client, tmp_path: Path, at: int
+) -> None:
+    """The cluster never hears of us again from some write on: not even the undo comes through."""
+    dead = False
+    count = failing(at, "die")
+
+    def decide(request: web.Request) -> str:
+        nonlocal dead
+        dead = dead or count(request) == "die"
+        return "drop" if dead else "pass"
+
+    async with opened(kubeconfig_for(gate[1], tmp_path / "kubeconfig")) as service:
+        wing = service.on()
+        await wing._namespaces.ensure(wing._cluster, user(person))
+        gate[0].decide = decide
+        try:
+            await wing.submit(user(person), "Job", body("job-0.5", **WITH_CODE))
+        except KubeError:
+            assert at < 3
+    assert await Collector(client).collect() == 0, "too early: it could still be under way"
+    await collect_later(client)
+    if at < 3:
+        assert await leftovers(client, person.namespace) == []
+    else:
+        await check_whole(client, person.namespace)
+
+
+@pytest.mark.parametrize("at", range(WRITES))
+async def test_a_client_that_goes_away_changes_nothing(
+    service: BatchService, gate: tuple[Gate, str], person: Person, client: Client, at: int
+) -> None:
+    """The submission runs to its end: half of one is what must not be."""
+    count = failing(at, "now")
+    task: asyncio.Task[bytes]
+
+    def decide(request: web.Request) -> str:
+        if count(request) == "now":
+            task.cancel()
+        return "pass"
+
+    gate[0].decide = decide
+    wing = service.on()
+    task = asyncio.create_task(wing.submit(user(person), "Job", body("job-0.5", **WITH_CODE)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not wing._under_way)
+    await check_whole(client, person.namespace)
+
+
+async def test_a_job_that_is_refused_leaves_nothing(
+    service: BatchService, person: Person, client: Client
+) -> None:
+    sent = json.loads(body("job-0.5", **WITH_CODE))
+    sent["job"]["spec"]["template"]["spec"]["restart_policy"] = "Perhaps"
+    with pytest.raises(KubeError, match="restartPolicy"):
+        await service.on().submit(user(person), "Job", json.dumps(sent).encode())
+    assert await leftovers(client, person.namespace) == []
+
+
+async def test_a_namesake_is_left_alone(service: BatchService, person: Person, client: Client) -> None:
+    sent = json.loads(body("job-0.5", **WITH_CODE))
+    sent["job"]["metadata"]["name"] = "mine"
+    await service.on().submit(user(person), "Job", json.dumps(sent).encode())
+    before = await leftovers(client, person.namespace)
+    with pytest.raises(AlreadyExists, match='"mine" already exists'):
+        await service.on().submit(user(person), "Job", json.dumps(sent).encode())
+    assert await leftovers(client, person.namespace) == before
+    await check_whole(client, person.namespace)
+
+
+async def test_a_name_that_is_taken_is_made_again(
+    service: BatchService, person: Person, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entropy = iter([7, 7, 7, 8])
+    monkeypatch.setattr("hubfleet.batch.service.secrets.randbits", lambda _: next(entropy))
+    names = {
+        json.loads(await service.on().submit(user(person), "Job", body("job-0.5")))["metadata"]["name"]
+        for _ in range(2)
+    }
+    assert len(names) == 2
+    assert len(await leftovers(client, person.namespace)) == 4
+
+
+async def test_a_namespace_that_somebody_deleted_is_made_again(
+    service: BatchService, person: Person, client: Client
+) -> None:
+    await service.on().submit(user(person), "Job", body("job-0.5"))
+    await client.delete(NAMESPACES, None, person.namespace)
+
+    async def gone() -> bool:
+        return all([n["metadata"]["name"] != person.namespace async for n in client.list(NAMESPACES)])
+
+    await until(gone)
+    await service.on().submit(user(person), "Job", body("job-0.5"))
+    assert len(await leftovers(client, person.namespace)) == 2
+
+
+async def test_the_collector_gives_nothing_to_a_namesake(
+    client: Client, namespace: str, person: Person
+) -> None:
+    """A Job of that name, but of another submission, does not take over a dead one's parts."""
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}}
+    await client.create(JOBS, namespace, job)
+    labels = {EXPIRES_LABEL: "1", SUBMISSION_LABEL: "dead"}
+    part = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a", "labels": labels, "annotations": {OWNER_ANNOTATION: "Job/a"}},
+    }
+    await client.create(SECRETS, namespace, part)
+    assert await Collector(client).collect() == 1
+    assert await leftovers(client, namespace) == ["jobs/a"]
+
+
+async def test_the_collector_leaves_what_it_does_not_understand(client: Client, namespace: str) -> None:
+    metadata = {"name": "a", "labels": {EXPIRES_LABEL: "soon"}}
+    await client.create(SECRETS, namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+    assert await collect_later(client) == 0
+    assert await leftovers(client, namespace) == ["secrets/a"]

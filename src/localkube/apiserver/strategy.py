@@ -6,7 +6,6 @@ of the spec, and each of spec and status can be changed only through its own pat
 """
 
 import base64
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +71,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     elif subresource == "finalize":
         finalizers = new.get("spec", {}).get("finalizers", [])
         new["spec"] = {**old.get("spec", {}), "finalizers": finalizers}
-        new["status"] = copy.deepcopy(old.get("status", {}))
+        new["status"] = old.get("status", {})
     elif subresource == "":
         _only_spec(resource, new, old)
     new["metadata"] = order_metadata(metadata)
@@ -85,7 +84,8 @@ def order_metadata(metadata: Object) -> Object:
 
 def _keep(new: Object, old: Object, name: str) -> None:
     if name in old:
-        new[name] = copy.deepcopy(old[name])
+        # Shared, not copied: stored objects are never changed, and this runs on every status update.
+        new[name] = old[name]
     else:
         new.pop(name, None)
 
@@ -181,7 +181,7 @@ def _pod_status(pod: Object) -> Object:
 
 
 def _update_namespace(new: Object, old: Object) -> None:
-    new["spec"] = copy.deepcopy(old.get("spec", {}))
+    new["spec"] = old.get("spec", {})
 
 
 def _update_secret(new: Object, old: Object) -> None:

@@ -27,6 +27,9 @@ _config_key = re.compile(_CONFIG_KEY)
 _header = re.compile(_HEADER)
 _port_name = re.compile("[-a-z0-9]+")
 
+# Every object has several label keys, nearly all of them good: one match says so.
+_good_label_key = re.compile(rf"(?:(?=[^/]{{1,253}}/){_SUBDOMAIN}/)?(?=[^/]{{1,63}}\Z){_KEY}")
+
 # A name, and whether it is only the beginning of one (`generateName`).
 NameCheck = Callable[[str, bool], list[str]]
 
@@ -93,6 +96,8 @@ def path_segment_name(value: str, prefix: bool) -> list[str]:
 
 def label_key(value: str) -> list[str]:
     """`name` or `prefix/name`: keys of labels, annotations (lower-cased), finalizers, resources."""
+    if _good_label_key.fullmatch(value):
+        return []
     errors = []
     parts = value.split("/")
     if len(parts) > 2:

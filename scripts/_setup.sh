@@ -2,7 +2,8 @@
 # Assumes Python >= 3.11 and nothing else. Debian packages come through apt-get where we are root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export UV_PROJECT_ENVIRONMENT="$PWD/.venv" PYTHONUNBUFFERED=1
+export UV_PROJECT_ENVIRONMENT="$PWD/.venv" UV_COMPILE_BYTECODE=1 PYTHONUNBUFFERED=1
+unset PYTHONDONTWRITEBYTECODE  # our servers start in half the time from compiled files
 mkdir -p .venvs
 
 say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }

@@ -193,7 +193,18 @@ def _taints(obj: Object) -> list[FieldError]:
 
 
 def event(obj: Object) -> list[FieldError]:
-    """core/v1 Events: old clients' events are checked for little, new ones' (with eventTime) for more."""
+    """core/v1 Events may have any name that fits into a path."""
+    return _event(obj) or metadata.validate(
+        obj["metadata"], True, names.path_segment_name, qualified_finalizers=False
+    )
+
+
+def event_update(new: Object, old: Object) -> list[FieldError]:
+    return _event(new)
+
+
+def _event(obj: Object) -> list[FieldError]:
+    """Old clients' events are checked for little, new ones' (with eventTime) for more."""
     path = "involvedObject.namespace"
     own, involved = obj["metadata"].get("namespace", ""), obj.get("involvedObject", {}).get("namespace", "")
     errors: list[FieldError] = []
@@ -213,18 +224,20 @@ def event(obj: Object) -> list[FieldError]:
                 errors.append(required(name))
             if len(value.encode()) > limit:
                 errors.append(invalid(name, "", f"can have at most {limit} characters"))
-    errors += [invalid("namespace", own, m) for m in names.dns_subdomain(own)]
-    return errors or metadata.validate(
-        obj["metadata"], True, names.path_segment_name, qualified_finalizers=False
-    )
-
-
-def event_update(new: Object, old: Object) -> list[FieldError]:
-    return metadata.validate_update(new["metadata"], old["metadata"], qualified_finalizers=False) + event(new)
+    return errors + [invalid("namespace", own, m) for m in names.dns_subdomain(own)]
 
 
 def lease(obj: Object) -> list[FieldError]:
-    errors = metadata.validate(obj["metadata"], True, qualified_finalizers=False)
+    return metadata.validate(obj["metadata"], True, qualified_finalizers=False) + _lease_spec(obj)
+
+
+def lease_update(new: Object, old: Object) -> list[FieldError]:
+    errors = metadata.validate_update(new["metadata"], old["metadata"], qualified_finalizers=False)
+    return errors + _lease_spec(new)
+
+
+def _lease_spec(obj: Object) -> list[FieldError]:
+    errors: list[FieldError] = []
     spec = obj.get("spec", {})
     duration = spec.get("leaseDurationSeconds")
     if duration is not None and duration <= 0:
@@ -236,8 +249,3 @@ def lease(obj: Object) -> list[FieldError]:
     if spec.get("preferredHolder") and not strategy:
         errors.append(forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined"))
     return errors
-
-
-def lease_update(new: Object, old: Object) -> list[FieldError]:
-    errors = metadata.validate_update(new["metadata"], old["metadata"], qualified_finalizers=False)
-    return errors + lease(new)

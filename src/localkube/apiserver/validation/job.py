@@ -65,7 +65,8 @@ def _generated_selector(obj: Object) -> list[FieldError]:
         elif labels[label] != value:
             errors.append(invalid(path, dict(sorted(labels.items())), f"must be '{value}'"))
     if not selector.matches(spec["selector"], expected):
-        errors.append(invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
+        shown = selector.shown(spec["selector"])
+        errors.append(invalid("spec.selector", shown, "`selector` not auto-generated"))
     return errors
 
 
@@ -78,7 +79,8 @@ def _spec_with_selector(spec: Object, path: str) -> list[FieldError]:
     labels = spec["template"].get("metadata", {}).get("labels") or {}
     if not selector.matches(chosen, labels):
         where = f"{path}.template.metadata.labels"
-        errors.append(invalid(where, labels or None, "`selector` does not match template `labels`"))
+        shown = dict(sorted(labels.items())) or None
+        errors.append(invalid(where, shown, "`selector` does not match template `labels`"))
     return errors
 
 
@@ -282,7 +284,9 @@ def job_update(new: Object, old: Object) -> list[FieldError]:
     spec, before = new["spec"], old["spec"]
     errors += _spec_with_selector(spec, "spec")
     errors += _completions_update(spec, before)
-    errors += immutable("spec.selector", spec.get("selector"), before.get("selector"))
+    if spec.get("selector") != before.get("selector"):
+        chosen = spec.get("selector")
+        errors.append(invalid("spec.selector", chosen and selector.shown(chosen), IMMUTABLE))
     if _template_changed(new, old):
         errors.append(invalid("spec.template", gotypes.pod_template(spec["template"]), IMMUTABLE))
     fixed = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")

@@ -74,7 +74,7 @@ def validate_update(new: Object, old: Object, *, qualified_finalizers: bool = Tr
         errors.append(invalid("metadata.generation", new.get("generation", 0), "must not be decremented"))
     for name in _IMMUTABLE:
         errors += immutable(f"metadata.{name}", new.get(name), old.get(name))
-    # Finalizers that are there already are not looked at again, but their names are.
+    # Of finalizers only the domain is looked at again; that their names are good was checked before.
     return errors + _common(new, finalizers=False) + (_finalizer_domains(new) if qualified_finalizers else [])
 
 

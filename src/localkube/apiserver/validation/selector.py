@@ -37,6 +37,13 @@ def _requirement(requirement: Object, path: str) -> list[FieldError]:
     return errors
 
 
+def shown(selector: Object) -> Object:
+    """The selector as Go prints it: labels in order."""
+    labels = dict(sorted((selector.get("matchLabels") or {}).items()))
+    found = {"matchLabels": labels, "matchExpressions": selector.get("matchExpressions")}
+    return {name: value for name, value in found.items() if value}
+
+
 def matches(selector: Object, labels: Mapping[str, str]) -> bool:
     """Whether a (valid) selector selects these labels; an empty one selects everything."""
     for key, value in (selector.get("matchLabels") or {}).items():

@@ -240,6 +240,18 @@ def test_nobody_may_choose_the_generated_labels() -> None:
     assert causes("jobs.batch", job({"template": template})) == [expected]
 
 
+def test_a_selector_of_one_s_own_needs_manual_selector() -> None:
+    chosen = f'{{"matchLabels":{{"batch.kubernetes.io/controller-uid":"{UID}","z":"y"}}}}'
+    labels = (
+        f'{{"batch.kubernetes.io/controller-uid":"{UID}","batch.kubernetes.io/job-name":"a",'
+        f'"controller-uid":"{UID}","job-name":"a"}}'
+    )
+    assert causes("jobs.batch", job({"selector": {"matchLabels": {"z": "y"}}})) == [
+        f"spec.selector: Invalid value: {chosen}: `selector` not auto-generated",
+        f"spec.template.metadata.labels: Invalid value: {labels}: `selector` does not match template `labels`",
+    ]
+
+
 @pytest.mark.parametrize(
     ("obj", "expected"),
     [

@@ -28,12 +28,6 @@ else:
 
     T = TypeVar("T")
 
-LOG_BUFFER = 4096
-"""Bytes read ahead for one followed log (aiohttp pauses the socket at twice this): 500 logs stay small."""
-
-WATCH_BUFFER = 256 * 1024
-"""Bytes read ahead for one watch; there is one per kind and cluster, and large reads are cheaper."""
-
 
 class Client:
     """Speaks with the cluster `name`.
@@ -244,7 +238,7 @@ class Client:
             "fieldSelector": fields,
         }
         request = prepare("GET", resource.path(namespace), query=query, on_behalf_of=on_behalf_of)
-        async with self.transport.stream(request, budget, idle=idle, buffer=WATCH_BUFFER) as chunks:
+        async with self.transport.stream(request, budget, idle=idle) as chunks:
             yield ()
             lines = Lines()
             async for chunk in chunks:
@@ -287,7 +281,7 @@ class Client:
         path = PODS.object_path(namespace, pod, "log")
         request = prepare("GET", path, query=query, on_behalf_of=on_behalf_of)
         idle = None if follow else self.transport.seconds
-        return self.transport.stream(request, budget, idle=idle, buffer=LOG_BUFFER)
+        return self.transport.stream(request, budget, idle=idle, lean=True)
 
     async def raw(
         self, path: str, *, on_behalf_of: Impersonation | None = None, budget: Budget | None = None

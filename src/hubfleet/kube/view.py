@@ -63,8 +63,8 @@ _UNSET: Any = object()
 class Item(msgspec.Struct, Generic[V], eq=False, gc=False):
     """One object: its bytes as the API server sent them, and what is in them, decoded when first asked for.
 
-    Ten thousand of them lie in memory, most of them never asked for: hence the bytes and the laziness. Nothing
-    that they refer to refers to them, so the garbage collector need not walk through them (gc=False).
+    Ten thousand of them lie in memory, most of them never asked for: hence the bytes and the laziness.
+    Nothing that they refer to refers to them, so the garbage collector need not walk through them (gc=False).
     """
 
     name: str

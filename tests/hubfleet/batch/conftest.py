@@ -245,7 +245,7 @@ class Gate:
     async def _watch(self, request: web.Request, forwarded: Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         try:
-            async with self._client.transport.stream(forwarded, None, idle=None, buffer=65536) as chunks:
+            async with self._client.transport.stream(forwarded, None, idle=None) as chunks:
                 await response.prepare(request)
                 async for chunk in chunks:
                     await response.write(chunk)

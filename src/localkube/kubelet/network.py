@@ -1,0 +1,45 @@
+"""Where a pod's sockets live: what the rest of the kubelet knows about networks."""
+
+from typing import NamedTuple, Protocol
+
+LOOPBACK = "127.0.0.1"
+
+
+class Attachment(NamedTuple):
+    """A pod's place in a network. A process started behind `wrapper` is there."""
+
+    ip: str
+    wrapper: tuple[str, ...] = ()
+
+
+class Network(Protocol):
+    """Addresses for pods. All methods are for the event loop's thread."""
+
+    host_ip: str
+    """The address at which pods reach the host."""
+
+    isolated: bool
+    """Whether a pod has an address of its own."""
+
+    async def attach(self, uid: str) -> Attachment: ...
+
+    async def detach(self, uid: str) -> None: ...
+
+    async def close(self) -> None:
+        """Take away everything that was made on the host."""
+
+
+class HostNetwork:
+    """Every pod shares the host's sockets; all that is possible without root."""
+
+    host_ip = LOOPBACK
+    isolated = False
+
+    async def attach(self, uid: str) -> Attachment:
+        return Attachment(LOOPBACK)
+
+    async def detach(self, uid: str) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None

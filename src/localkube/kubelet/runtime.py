@@ -1,0 +1,174 @@
+"""From a container of a pod to a process: puts environment, volumes, identity and sandbox together."""
+
+import os
+import posixpath
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from localkube.kubelet import environment, launcher, poddir, sandbox, securitycontext, volumedir
+from localkube.kubelet.environment import Environment
+from localkube.kubelet.hostroot import HostRoot
+from localkube.kubelet.poddir import PodDir
+from localkube.kubelet.process import Command, Process
+from localkube.kubelet.sandbox import Mount, MountRefused, Sandbox
+from localkube.kubelet.securitycontext import ConfigFailed, Identity
+from localkube.kubelet.volumedir import SubPathFailed
+
+_LINKED = ("/etc/resolv.conf", "/etc/hosts")
+
+
+class CreateFailed(Exception):
+    """A container cannot be created: CreateContainerError, with this message."""
+
+
+class NotInstalled(Exception):
+    """The host lacks a program that pods need; the message names the package."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A container that is ready to start; `launch` is what an exec into it needs as well."""
+
+    command: Command
+    who: Identity
+    variables: dict[str, str]
+    directory: str
+
+
+class Runtime:
+    """What the host offers for running containers."""
+
+    def __init__(self, root: HostRoot):
+        bwrap = shutil.which("bwrap")
+        if bwrap is None:
+            raise NotInstalled("pods need bubblewrap, and there is no bwrap on PATH: install bubblewrap")
+        self.bwrap = bwrap
+        self.nsenter = shutil.which("nsenter") or "nsenter"
+        self.privileged = os.geteuid() == 0
+        self.root = root
+        self._host = sandbox.Host()
+
+    def base_environment(self, pod: dict[str, Any], who: Identity) -> dict[str, str]:
+        home = poddir.passwd(self.root.passwd, who)[1]
+        path = sandbox.PATH
+        directory = posixpath.dirname(self.root.python)
+        if directory not in path.split(":"):
+            path = f"{path}:{directory}"
+        return {"PATH": path, "HOSTNAME": poddir.hostname(pod), "HOME": home}
+
+    def prepare(
+        self,
+        pod: dict[str, Any],
+        container: dict[str, Any],
+        container_id: str,
+        composed: Environment,
+        who: Identity,
+        files: PodDir,
+        ip: str,
+        wrapper: Sequence[str],
+    ) -> Prepared:
+        """Make the container's own files and its command line. Raises ConfigFailed and CreateFailed."""
+        if (reason := securitycontext.refusal(pod, container)) is not None:
+            raise CreateFailed(reason)
+        variables = composed.variables
+        directory = posixpath.normpath(posixpath.join("/", container.get("workingDir") or "/"))
+        mounts = self._volumes(pod, container, files, variables)
+        mounts += self._own_files(pod, container, container_id, who, files, ip, {m.path for m in mounts})
+        box = Sandbox(
+            hostname=poddir.hostname(pod),
+            directory=directory,
+            mounts=tuple(mounts),
+            read_only_root=securitycontext.read_only_root(container),
+            user=None if self.privileged else (who.uid, who.gid),
+        )
+        try:
+            arguments = sandbox.arguments(box, self.root, self._host)
+        except MountRefused as error:
+            raise CreateFailed(str(error)) from None
+        words = environment.command(container, variables)
+        command = Command(
+            wrapper=[*wrapper, self.bwrap],
+            python=self.root.python,
+            launch=self._launch(who, directory, words, variables),
+            marker=str(files.root.parent),
+            arguments=arguments,
+        )
+        return Prepared(command, who, variables, directory)
+
+    def execute(self, prepared: Prepared, process: Process, words: list[str]) -> Command:
+        """A command in a container that runs, with its environment (exec probes and hooks)."""
+        wrapper = [self.nsenter, "--target", str(process.pid)]
+        wrapper += ["--mount", "--uts", "--ipc", "--net", "--pid"]
+        if not self.privileged:
+            wrapper += ["--user", "--preserve-credentials"]
+        return Command(
+            wrapper=[*wrapper, "--"],
+            python=self.root.python,
+            launch=self._launch(prepared.who, prepared.directory, words, prepared.variables),
+        )
+
+    def _launch(self, who: Identity, directory: str, words: list[str], variables: dict[str, str]) -> bytes:
+        host = (-1, -1)
+        if self.privileged:
+            host = (securitycontext.host_id(who.uid), securitycontext.host_id(who.gid))
+        groups = tuple(securitycontext.host_id(group) for group in who.groups)
+        return launcher.encode((who.uid, who.gid, *host), groups, directory, words, variables)
+
+    def _volumes(
+        self, pod: dict[str, Any], container: dict[str, Any], files: PodDir, variables: dict[str, str]
+    ) -> list[Mount]:
+        kinds = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
+        owner = securitycontext.owner(pod)
+        mounts = []
+        for mount in container.get("volumeMounts") or ():
+            volume = kinds[mount["name"]]
+            empty = volume.get("emptyDir") is not None
+            source = files.volume(mount["name"])
+            below = mount.get("subPath") or ""
+            if mount.get("subPathExpr"):
+                below = environment.expand(mount["subPathExpr"], variables)
+            if below:
+                try:
+                    source = volumedir.sub_path(source, below, owner, create=empty)
+                except SubPathFailed as error:
+                    raise ConfigFailed(str(error)) from None
+            path = posixpath.normpath(posixpath.join("/", mount["mountPath"]))
+            mounts.append(Mount(str(source), path, not empty or bool(mount.get("readOnly"))))
+        return mounts
+
+    def _own_files(
+        self,
+        pod: dict[str, Any],
+        container: dict[str, Any],
+        container_id: str,
+        who: Identity,
+        files: PodDir,
+        ip: str,
+        taken: set[str],
+    ) -> list[Mount]:
+        """The parts of /etc that are the pod's own, and the file for the container's last words."""
+        name = container["name"]
+        made = {
+            "/etc/hostname": files.write_etc("hostname", poddir.hostname(pod) + "\n"),
+            "/etc/passwd": files.write_etc(f"passwd-{name}", poddir.passwd(self.root.passwd, who)[0]),
+            "/etc/group": files.write_etc(
+                f"group-{name}", poddir.group(self.root.group, (who.gid, *who.groups))
+            ),
+        }
+        if not pod["spec"].get("hostNetwork"):
+            made["/etc/hosts"] = files.write_etc("hosts", poddir.hosts(pod, ip))
+        made["/etc/resolv.conf"] = files.write_etc("resolv.conf", poddir.resolv_conf())
+        mounts = []
+        for path, source in made.items():
+            # bubblewrap does not follow a symlink that leads out of /etc, as systemd-resolved's does
+            real = str(Path(path).resolve()) if path in _LINKED and Path(path).is_symlink() else path
+            if path not in taken and "/etc" not in taken:
+                mounts.append(Mount(str(source), real, read_only=True))
+        message = files.message(container_id)
+        message.touch()
+        message.chmod(0o666)
+        target = container.get("terminationMessagePath") or "/dev/termination-log"
+        return [*mounts, Mount(str(message), posixpath.normpath(posixpath.join("/", target)))]

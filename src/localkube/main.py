@@ -5,17 +5,20 @@ import contextlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
+import structlog
 import uvloop
 
 from localkube.apiserver import events, kubeconfig, server, tls
@@ -25,6 +28,11 @@ from localkube.apiserver.requests import User
 from localkube.apiserver.store import Store
 from localkube.apiserver.wal import Corrupt, Wal
 from localkube.controllers.manager import run_controllers
+from localkube.kubelet.kubelet import Kubelet
+from localkube.kubelet.runtime import NotInstalled
+from localkube.kubelet.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _ADMIN = User("localkube-admin", ("system:masters", "system:authenticated"))
 _EPOCH = 1_767_225_600
@@ -71,7 +79,7 @@ def main(
     listen: str, kubeconfig_file: Path, context: str, data_dir: Path | None, tls: bool, kubelet: bool
 ) -> None:
     """Serve a Kubernetes API until stopped, and write the kubeconfig that reaches it."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _configure_logs()
     host, port = _address(listen)
     options = Options(host, port, kubeconfig_file, context, data_dir, tls, kubelet)
     try:
@@ -80,6 +88,20 @@ def main(
         raise click.ClickException(f"cannot listen on {listen}: {os.strerror(error.errno or 0)}") from None
     with _data_dir(options) as directory:
         uvloop.run(_serve(options, directory, sock))
+
+
+def _configure_logs() -> None:
+    """Everything to stderr, without colours and without local variables, which may hold secrets."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 @contextlib.contextmanager
@@ -95,44 +117,75 @@ def _data_dir(options: Options) -> Iterator[Path]:
 async def _serve(options: Options, directory: Path, sock: socket.socket) -> None:
     """Run all parts until a signal comes or one of them fails."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    store = Store(revision=_first_revision())
-    registry = Registry(store)
-    port = sock.getsockname()[1]
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    port: int = sock.getsockname()[1]
+    url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"
     token = _token(directory)
     context, ca = _tls(options, directory)
-    api = Api(registry, _authenticator(token), address=f"{options.host}:{port}")
-    listener = server.Server(api, sock, context)
-    parts: list[asyncio.Task[None]] = []
-    journal = _open_journal(directory, store) if options.data_dir is not None else None
-    journaling = asyncio.create_task(journal.run()) if journal is not None else None
-    try:
-        parts.append(asyncio.create_task(run_controllers(registry, ca=ca or "")))
-        parts.append(asyncio.create_task(events.expire(registry)))
-        serving = asyncio.create_task(listener.serve())
+    async with contextlib.AsyncExitStack() as stack:
+        store = Store(revision=_first_revision())
+        parts: list[asyncio.Task[None]] = []
+        if options.data_dir is not None:
+            journal = _open_journal(directory, store)
+            parts.append(asyncio.create_task(journal.run()))
+            # last of all, so that it takes what the other parts write while they end
+            stack.push_async_callback(journal.close, parts[0])
+        registry = Registry(store)
+        for run in (run_controllers(registry, ca=ca or ""), events.expire(registry)):
+            parts.append(await _start(stack, run))
+        if options.kubelet:
+            parts.append(await _start_kubelet(stack, options, directory, registry, port))
+        api = Api(registry, _authenticator(token), address=f"{options.host}:{port}")
+        listener = server.Server(api, sock, context)
+        parts.append(asyncio.create_task(listener.serve()))
+        stack.push_async_callback(listener.stop, parts[-1])
         await listener.started()
-        url = f"{'https' if options.tls else 'http'}://{_reachable(options.host)}:{port}"
         _write_kubeconfig(options, url, token, ca)
         print(f"localkube: serving {url}, kubeconfig {options.kubeconfig}", flush=True)  # noqa: T201
-        stopped = asyncio.create_task(stop.wait())
-        waiting = [*parts, serving, stopped, *([journaling] if journaling else [])]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        listener.stop()
-        stopped.cancel()
-        await serving
-    finally:
-        for part in parts:
-            part.cancel()
-        results = await asyncio.gather(*parts, return_exceptions=True)
-        if journal is not None and journaling is not None:
-            await journal.close(journaling)
-    failure: BaseException | None = next((r for r in results if isinstance(r, Exception)), None)
-    if journaling is not None:
-        failure = failure or journaling.exception()
-    if failure is not None:
-        raise click.ClickException(f"a part of localkube failed: {failure!r}")
+        stopped = await _start(stack, stop.wait())
+        await asyncio.wait([*parts, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for part in parts:
+        if not part.cancelled() and (failure := part.exception()) is not None:
+            log.error("a part of localkube failed", exc_info=failure)
+            raise click.ClickException(f"a part of localkube failed: {failure!r}")
+
+
+async def _start(stack: contextlib.AsyncExitStack, run: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A task that is cancelled, and waited for, when the stack is left."""
+    task = asyncio.create_task(run)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+    return task
+
+
+async def _start_kubelet(
+    stack: contextlib.AsyncExitStack, options: Options, directory: Path, registry: Registry, port: int
+) -> asyncio.Task[None]:
+    """The kubelet, once it runs pods. Raises ClickException when this machine cannot run any."""
+    environment = {
+        "KUBERNETES_SERVICE_HOST": _reachable(options.host),
+        "KUBERNETES_SERVICE_PORT": str(port),
+        "KUBERNETES_SERVICE_PORT_HTTPS": str(port),
+    }
+    settings = Settings(masked=(options.kubeconfig.resolve(),), service_environment=environment)
+    kubelet = Kubelet(registry, directory, _node_name(options.context), settings)
+    task: asyncio.Task[None] = await _start(stack, kubelet.run())
+    ready = asyncio.create_task(kubelet.ready.wait())
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if task.done() and isinstance(failure := task.exception(), NotInstalled):
+        raise click.ClickException(f"{failure} (or use --no-kubelet, which runs no pods)")
+    return task
+
+
+def _node_name(context: str) -> str:
+    """A node name that tells the nodes of several localkubes apart."""
+    return re.sub(r"[^a-z0-9.-]+", "-", context.lower()).strip("-.")[:63].strip("-.") or "localkube"
 
 
 def _open_journal(directory: Path, store: Store) -> Wal:

@@ -24,7 +24,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decode(body: bytes, content_type: str, kind: str) -> Any:
+def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
     """The object in a body that should hold a `kind`. Raises StatusError 400 or 415."""
     media = media_type(content_type) or JSON
     if media == "application/vnd.kubernetes.protobuf":
@@ -32,20 +32,27 @@ def decode(body: bytes, content_type: str, kind: str) -> Any:
             415, "UnsupportedMediaType", "localkube does not read protobuf: send application/json instead"
         )
     if media == YAML:
-        return decode_yaml(body)
-    if media != JSON:
+        decoded = decode_yaml(body)
+    elif media == JSON:
+        decoded = _decode_json(body, kind)
+    else:
         raise status.unsupported_media_type(ACCEPTED)
+    if decoded is None:
+        return {}
+    if isinstance(decoded, dict):
+        return decoded
+    problem = f"json: cannot unmarshal {json_type(decoded)} into Go value of type {_TYPE_META}"
+    raise _unrecognized(kind, f"json parse error: {problem}", body)
+
+
+def _decode_json(body: bytes, kind: str) -> Any:
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unrecognized(kind, f"json parse error: {go_syntax_error(body, error)}", body) from None
-    if isinstance(decoded, dict):
+    if isinstance(decoded, dict | list):
         _check_depth(body, decoded)
-        return decoded
-    if decoded is None:
-        return {}
-    problem = f"json: cannot unmarshal {json_type(decoded)} into Go value of type {_TYPE_META}"
-    raise _unrecognized(kind, f"json parse error: {problem}", body)
+    return decoded
 
 
 def decode_yaml(body: bytes) -> Any:

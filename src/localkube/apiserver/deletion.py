@@ -6,7 +6,9 @@ policy adds one that makes the garbage collector hold it.
 
 import copy
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
+
+import msgspec
 
 from localkube.apiserver import status
 from localkube.apiserver.status import FieldError
@@ -106,15 +108,31 @@ def orphans_silently(key: str, options: Options) -> bool:
     return key in _ORPHANS_BY_DEFAULT and options.propagation is None
 
 
-def parse_options(body: dict[str, Any], query: dict[str, str]) -> Options:
-    """DeleteOptions from a body or, where there is none, from the query. Raises StatusError 400 or 422."""
-    source: dict[str, Any] = body or dict(query)
+class _Preconditions(msgspec.Struct):
+    uid: str | None = None
+    resourceVersion: str | None = None
+
+
+class _DeleteOptions(msgspec.Struct):
+    kind: str | None = None
+    propagationPolicy: str | None = None
+    orphanDependents: bool | None = None
+    gracePeriodSeconds: int | None = None
+    dryRun: list[str] | None = None
+    preconditions: _Preconditions | None = None
+
+
+def parse_options(body: dict[str, Any]) -> Options:
+    """DeleteOptions as they are sent in a body. Raises StatusError 400 or 422."""
+    try:
+        given = msgspec.convert(body, _DeleteOptions)
+    except msgspec.ValidationError as error:
+        raise status.bad_request(f"the object provided is no DeleteOptions: {error}") from None
+    if given.kind not in (None, "", "DeleteOptions"):
+        raise status.bad_request(f"decoded object cannot be converted to DeleteOptions: it is a {given.kind}")
+    propagation = given.propagationPolicy
     problems: list[FieldError] = []
-    propagation = source.get("propagationPolicy")
-    orphan = source.get("orphanDependents")
-    if not body and isinstance(orphan, str):
-        orphan = orphan.lower() in ("true", "1", "t")
-    if propagation is not None and orphan is not None:
+    if propagation is not None and given.orphanDependents is not None:
         problems.append(
             FieldError(
                 "FieldValueInvalid",
@@ -123,17 +141,16 @@ def parse_options(body: dict[str, Any], query: dict[str, str]) -> Options:
                 "cannot be both set",
             )
         )
-    elif propagation is not None and propagation not in ("Background", "Foreground", "Orphan"):
+    elif propagation not in (None, "Background", "Foreground", "Orphan"):
+        offers = '"Foreground", "Background", "Orphan", "nil"'
         problems.append(
             FieldError(
                 "FieldValueNotSupported",
                 "propagationPolicy",
-                f'Unsupported value: "{propagation}": supported values: '
-                '"Foreground", "Background", "Orphan", "nil"',
+                f'Unsupported value: "{propagation}": supported values: {offers}',
             )
         )
-    dry_run = source.get("dryRun") or []
-    dry_run = [dry_run] if isinstance(dry_run, str) else dry_run
+    dry_run = given.dryRun or []
     if any(value != "All" for value in dry_run):
         quoted = ",".join(f'"{value}"' for value in dry_run)
         problems.append(
@@ -145,25 +162,16 @@ def parse_options(body: dict[str, Any], query: dict[str, str]) -> Options:
         )
     if problems:
         raise status.invalid("DeleteOptions", "meta.k8s.io", "", problems)
-    if propagation is None and orphan is not None:
-        propagation = "Orphan" if orphan else "Background"
-    preconditions = source.get("preconditions") or {}
+    if given.orphanDependents is not None:
+        propagation = "Orphan" if given.orphanDependents else "Background"
+    preconditions = given.preconditions or _Preconditions()
     return Options(
-        propagation,
-        _seconds(source.get("gracePeriodSeconds")),
-        preconditions.get("uid"),
-        preconditions.get("resourceVersion"),
+        cast(Propagation | None, propagation),
+        given.gracePeriodSeconds,
+        preconditions.uid,
+        preconditions.resourceVersion,
         bool(dry_run),
     )
-
-
-def _seconds(value: Any) -> int | None:
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        raise status.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
 
 
 def _pod_grace(pod: dict[str, Any], options: Options) -> int:

@@ -5,11 +5,11 @@ The way of a request: who asks (`authenticate`, impersonation) -> what for (`par
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import structlog
 
 from localkube.apiserver import discovery, logs, reads, status, writes
 from localkube.apiserver.exchange import Exchange
@@ -29,7 +29,7 @@ from localkube.apiserver.responses import (
 )
 from localkube.apiserver.status import StatusError
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 Authenticate = Callable[[str], User | None]
 """The user behind a bearer token, None when it is not valid."""
@@ -85,7 +85,7 @@ class Api:
         except StatusError as error:
             answer = _refusal(error)
         except Exception as error:
-            log.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            log.exception("a request failed", method=scope["method"], path=scope["path"])
             answer = _refusal(status.internal(f"{type(error).__name__}: {error}"))
         if isinstance(answer, Stream):
             await send_stream(answer, receive, send, self._stopping)

@@ -167,9 +167,11 @@ class Registry:
             raise status.unclassified("resourceVersion should not be set on objects to be created")
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = now
+        # a missing name is told by validation, and until then it is an empty one
+        metadata.setdefault("name", "")
         self._generate_name(resource, namespace, metadata)
         defaults.apply(resource, new)
-        new = managedfields.update(resource, None, new, manager=manager, now=now)
+        new = _tracked(resource, None, new, manager, now, "")
         return self._insert(resource, namespace, new, dry_run)
 
     def _insert(
@@ -313,7 +315,7 @@ class Registry:
         defaults.apply(resource, new)
         if manager is not None:
             now = timestamp(self.clock())
-            new = managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
+            new = _tracked(resource, old, new, manager, now, subresource)
         strategy.prepare_update(resource, new, old, subresource)
         errors = validate_update(resource, new, old, subresource)
         if errors:

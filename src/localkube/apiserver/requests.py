@@ -1,4 +1,4 @@
-"""What a request asks for: its path, its query and its identity, read before anything is touched. Pure."""
+"""What a request asks for: its path, its query and its identity, read before anything is touched."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -84,9 +84,6 @@ class Query:
             return parse_int(text)
         except ValueError as error:
             raise status.bad_request(str(error)) from None
-
-    def first(self) -> dict[str, str]:
-        return dict(self._first)
 
 
 def parse_int(text: str) -> int:
@@ -288,14 +285,15 @@ def impersonated(user: User, headers: list[tuple[bytes, bytes]]) -> User:
     return User(name, tuple(groups), uid, extra)
 
 
-def delete_body(decoded: Any) -> dict[str, Any]:
-    """DeleteOptions from a decoded body. Raises 400 for what is none."""
-    if decoded is None:
-        return {}
-    if not isinstance(decoded, dict):
-        raise status.bad_request("the object provided is unrecognized (must be of type DeleteOptions)")
-    if decoded.get("kind") not in (None, "", "DeleteOptions"):
-        raise status.bad_request(
-            f"decoded object cannot be converted to DeleteOptions: it is a {decoded['kind']}"
-        )
-    return decoded
+def delete_query(query: Query) -> dict[str, Any]:
+    """DeleteOptions as they are sent in a query, in the form of a body. Raises StatusError 400."""
+    found: dict[str, Any] = {}
+    if propagation := query.get("propagationPolicy"):
+        found["propagationPolicy"] = propagation
+    if "orphanDependents" in query:
+        found["orphanDependents"] = query.flag("orphanDependents")
+    if (grace := query.integer("gracePeriodSeconds")) is not None:
+        found["gracePeriodSeconds"] = grace
+    if dry_run := query.all("dryRun"):
+        found["dryRun"] = dry_run
+    return found

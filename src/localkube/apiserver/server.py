@@ -57,7 +57,7 @@ class _Server(uvicorn.Server):
 
 
 class Server:
-    """`serve` runs until cancelled, or until `stop`."""
+    """`serve` runs until `stop`."""
 
     def __init__(self, api: Api, sock: socket.socket, context: ssl.SSLContext | None):
         self._api = api
@@ -72,6 +72,8 @@ class Server:
         while not self._server.started:  # noqa: ASYNC110 (uvicorn has a flag and no event)
             await asyncio.sleep(0.005)
 
-    def stop(self) -> None:
+    async def stop(self, serving: "asyncio.Task[None]") -> None:
+        """End the streams, let the other requests finish; `serving` is the task of `serve`."""
         self._api.stop()
         self._server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)

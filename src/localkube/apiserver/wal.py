@@ -12,7 +12,6 @@ Writes are grouped: while one fsync runs in a thread, the next changes gather an
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+import structlog
 
 from localkube.apiserver.store import Objects, Store, Version, Wakeup
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 COMPACT_BYTES = 64 * 1024 * 1024
 """Size of a log that makes a snapshot worth its while (a snapshot of 10,000 pods is about as big)."""
@@ -196,7 +196,8 @@ def load(directory: Path, store: Store) -> None:
         if end < path.stat().st_size:
             if path is not logs[-1]:
                 raise Corrupt(f"{path} is damaged at byte {end}, and later logs build on it")
-            log.warning("%s: dropped %d bytes behind the last whole record", path, path.stat().st_size - end)
+            dropped = path.stat().st_size - end
+            log.warning("dropped what was not written to its end", file=str(path), bytes=dropped)
             os.truncate(path, end)
 
 

@@ -9,7 +9,7 @@ from localkube.apiserver import bodies, deletion, status
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.reads import encode_list
 from localkube.apiserver.registry import APPLY
-from localkube.apiserver.requests import WriteOptions, delete_body, manager_of, write_options
+from localkube.apiserver.requests import WriteOptions, delete_query, manager_of, write_options
 from localkube.apiserver.responses import Response
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Version
@@ -170,8 +170,7 @@ async def bind(x: Exchange) -> Response:
 async def evict(x: Exchange) -> Response:
     """POST pods/<name>/eviction: a deletion that a disruption budget may refuse (there are none yet)."""
     body = bodies.decode(await x.body(), x.header("content-type"), "Eviction")
-    given = body.get("deleteOptions")
-    options = deletion.parse_options(delete_body(given), {})
+    options = deletion.parse_options(body.get("deleteOptions") or {})
     x.registry.remove("pods", x.namespace, x.target.name, options)
     return await x.objects(msgspec.json.encode(status.success()), 201)
 
@@ -218,7 +217,6 @@ def _check_patch_options(options: WriteOptions, apply: bool) -> None:
 async def _delete_options(x: Exchange) -> deletion.Options:
     _ = x.representation
     raw = await x.body()
-    body: dict[str, Any] = {}
     if raw.strip():
-        body = delete_body(bodies.decode(raw, x.header("content-type"), "DeleteOptions"))
-    return deletion.parse_options(body, x.query.first())
+        return deletion.parse_options(bodies.decode(raw, x.header("content-type"), "DeleteOptions"))
+    return deletion.parse_options(delete_query(x.query))

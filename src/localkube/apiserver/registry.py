@@ -463,6 +463,21 @@ def generated_name(base: str) -> str:
     return base[:_GENERATED_BASE] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 (no secret)
 
 
+def _tracked(
+    resource: Resource,
+    old: dict[str, Any] | None,
+    new: dict[str, Any],
+    manager: str,
+    now: str,
+    subresource: str,
+) -> dict[str, Any]:
+    """`new` with the owners of its fields, or as it is where it cannot be typed, as the real server does."""
+    try:
+        return managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
+    except ValueError:
+        return new
+
+
 def _decode(resource: Resource, obj: Any, unknown: str, warn: Callable[[str], None]) -> dict[str, Any]:
     new, paths = schema.decode(resource, obj)
     if paths and unknown == "Strict":

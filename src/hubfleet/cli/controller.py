@@ -1,4 +1,4 @@
-"""`hubfleet controller`: what must run once for all servers. In each cluster, the holder of the Lease does it."""
+"""`hubfleet controller`: what must run once for all servers. The holder of a cluster's Lease does it."""
 
 import asyncio
 import os

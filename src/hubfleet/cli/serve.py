@@ -7,6 +7,7 @@ order at the end is ours: no new requests, followed logs broken off, the others 
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -75,11 +76,28 @@ async def run(settings: Settings) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    host, port = claim(*settings.address)
     async with app.lifespan():
-        host, port = settings.address
         server = make_server(app, host, port)
-        log.info("serving", listen=settings.listen, prefix=settings.batch.prefix)
+        log.info("serving", host=host, port=port, prefix=settings.batch.prefix)
         return await serve_until(stop.wait, server, app, settings.shutdown_seconds)
+
+
+def claim(host: str, port: int) -> tuple[str, int]:
+    """The address to listen on, with a free port for 0; SettingsError where we cannot.
+
+    granian shares its port (SO_REUSEPORT) with whoever does the same: a second server, started by mistake,
+    would take half of the requests of the first one.
+    """
+    host = host or "0.0.0.0"  # noqa: S104  ("" is what the operator wrote for every interface)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return host, int(probe.getsockname()[1])
+    except OSError as e:
+        raise SettingsError([f"listen: cannot listen on {host} port {port}: {e.strerror or e}"]) from e
 
 
 async def serve_until(
@@ -123,18 +141,9 @@ def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    class Quiet(granian):  # type: ignore[misc]
-        """Listens where the settings say so, or says why not in one line."""
-
-        def _init_shared_socket(self) -> None:
-            try:
-                super()._init_shared_socket()
-            except Exception as e:
-                raise SettingsError([f"listen: cannot listen on {host}:{port}: {e}"]) from e
-
-    server: Server = Quiet(
+    server: Server = granian(
         app,
-        host or "0.0.0.0",  # noqa: S104  ("" is what the operator wrote for every interface)
+        host,
         port,
         interface=Interfaces.ASGINL,  # without lifespan messages: `run` opens and closes the application
         websockets=False,

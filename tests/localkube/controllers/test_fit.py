@@ -135,7 +135,8 @@ def test_messages() -> None:
     crowded = fit.refusal(make_pod("1"), make_node(), {"cpu": Decimal(2)})
     assert crowded is not None
     assert fit.message([crowded, never]) == (
-        "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are "
-        "available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+        "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes "
+        "are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for "
+        "scheduling."
     )
     assert fit.message([]) == "no nodes available to schedule pods"

@@ -22,7 +22,8 @@ def test_conditions_name_what_remains() -> None:
         ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain"),
     ]
     assert found[3]["message"] == (
-        "Some resources are remaining: configmaps. has 2 resource instances, jobs.batch has 1 resource instances"
+        "Some resources are remaining: configmaps. has 2 resource instances, "
+        "jobs.batch has 1 resource instances"
     )
     assert found[4]["message"] == (
         "Some content in the namespace has finalizers remaining: x.y/z in 2 resource instances"

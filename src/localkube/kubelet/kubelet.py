@@ -1,6 +1,7 @@
 """The node: runs the pods that are assigned to it, keeps its Node and Lease, answers for their logs."""
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ import structlog
 from localkube.apiserver import status
 from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
-from localkube.kubelet import hostroot, leftovers, logline, logquery, node
+from localkube.kubelet import bridge, hostroot, leftovers, logline, logquery, node
+from localkube.kubelet.bridge import Unavailable
 from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
 from localkube.kubelet.poddir import PodDir
@@ -79,6 +81,7 @@ class Kubelet:
             pods=self._pods,
             token=self._token,
             logs=self._logs,
+            starting=asyncio.Semaphore(2 * len(os.sched_getaffinity(0))),
         )
         self._registry.log_source = self.open_log
         try:
@@ -89,6 +92,13 @@ class Kubelet:
             await asyncio.shield(self._stop(network))
 
     async def _network(self) -> Network:
+        if self._settings.isolate_network:
+            try:
+                return await bridge.open_bridge()
+            except Unavailable as error:
+                log.warning(
+                    "pods share the host's network and have no address of their own", reason=str(error)
+                )
         return HostNetwork()
 
     async def _stop(self, network: Network) -> None:

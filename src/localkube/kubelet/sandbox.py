@@ -173,7 +173,7 @@ def _bound(path: str, opened: set[str], host: Host) -> list[str]:
 
 
 def _above(paths: Sequence[str]) -> list[str]:
-    """Make the directories that lead to paths: left to itself, bubblewrap makes them for its own user only."""
+    """Make the directories that lead to paths: bubblewrap itself would make them for its own user only."""
     made: dict[str, None] = {}
     for path in paths:
         parts = path.split("/")[1:-1]

@@ -64,6 +64,8 @@ class Site(msgspec.Struct, frozen=True):
     token: Token
     logs: dict[str, LogFile]
     """Logs that are being written, by container id."""
+    starting: asyncio.Semaphore
+    """How many processes may be starting at once: more would only keep the event loop from other work."""
 
 
 class Worker:
@@ -322,7 +324,8 @@ class Worker:
     async def _execute(self, container: Container, container_id: str, prepared: Prepared) -> None:
         log = LogFile(self.files.log(container_id))
         try:
-            started = await process.start(prepared.command, log.write)
+            async with self._site.starting:
+                started = await process.start(prepared.command, log.write)
         except StartFailed as error:
             log.close()
             now = datetime.now(UTC)

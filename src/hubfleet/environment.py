@@ -69,12 +69,17 @@ def _list(value: str, _: ReadFile) -> list[str]:
     return msgspec.json.decode(value, type=list[str])
 
 
+def _document(path: str, read_file: ReadFile) -> Any:
+    document = decode_yaml(path, read_file(path))
+    return {} if document is None else document
+
+
 def _yaml_map(value: str, read_file: ReadFile) -> dict[str, Any]:
-    return msgspec.convert(decode_yaml(value, read_file(value)) or {}, dict[str, Any])
+    return msgspec.convert(_document(value, read_file), dict[str, Any])
 
 
 def _profiles(value: str, read_file: ReadFile) -> dict[str, Any]:
-    return msgspec.convert(decode_yaml(value, read_file(value)) or {}, dict[str, dict[str, Any]])
+    return msgspec.convert(_document(value, read_file), dict[str, dict[str, Any]])
 
 
 def _manifests(value: str, read_file: ReadFile) -> list[dict[str, Any]]:

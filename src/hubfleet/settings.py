@@ -180,7 +180,9 @@ def load(text: str | None, environ: Mapping[str, str], read_file: Callable[[str]
 
     `read_file(path)` returns a file's text or raises OSError. Raises SettingsError with every problem found.
     """
-    written = decode_yaml("settings", text) if text is not None else {}
+    written = decode_yaml("settings", text or "")
+    if written is None:
+        written = {}
     if not isinstance(written, dict):
         raise SettingsError(["settings: expected a map of settings at the top of the file"])
     merged = _merge(environment.settings_tree(environ, read_file), written)

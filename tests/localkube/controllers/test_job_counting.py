@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -25,11 +26,14 @@ class Mortal(Registry):
     """A registry whose caller dies before one of its writes. `life` is the number of writes left."""
 
     life: float = float("inf")
+    working: bool = False
+    """Whether the controller is at work; what others write costs it nothing."""
 
     def _spend(self) -> None:
-        if self.life <= 0:
-            raise Death
-        self.life -= 1
+        if self.working:
+            if self.life <= 0:
+                raise Death
+            self.life -= 1
 
     def create(self, *args: Any, **kwargs: Any) -> Object:
         self._spend()
@@ -111,17 +115,24 @@ class JobMachine(RuleBasedStateMachine):
 
     def work(self) -> None:
         before = {pod["metadata"]["uid"] for pod in self.pods(jobpods.is_active)}
+        self.registry.working = True
         try:
             self.controller.sync(("default", "j"))
         except Death:
             self.restart()
         finally:
+            self.registry.working = False
             active = {pod["metadata"]["uid"] for pod in self.pods(jobpods.is_active)}
             self.stopped |= before - active
 
     @rule()
     def sync(self) -> None:
         self.work()
+
+    @rule(data=st.data(), good=st.booleans(), writes=st.integers(0, 8))
+    def end_pod_and_die(self, data: st.DataObject, good: bool, writes: int) -> None:
+        self.end_pod(data, good)
+        self.sync_and_die(writes)
 
     @rule(writes=st.integers(0, 8))
     def sync_and_die(self, writes: int) -> None:
@@ -226,3 +237,34 @@ class JobMachine(RuleBasedStateMachine):
 
 JobMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestJobCounting = JobMachine.TestCase
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("end", ["Complete", "Failed"])
+def test_a_death_before_any_write_changes_no_count(indexed: bool, end: str) -> None:
+    """The same life of a Job again and again, with the controller dying one write later each time."""
+    ends = ["Succeeded", "Failed", "Succeeded"] if end == "Complete" else ["Failed", "Succeeded", "Failed"]
+    lived = False
+    writes = 0
+    while not lived:
+        machine = JobMachine()
+        machine.start(completions=2, parallelism=1, limit=1, indexed=indexed, on_nodes=True)
+        machine.registry.life = writes
+        before = machine.controller
+        for phase in ends:
+            for _ in range(3):
+                machine.work()
+            machine.bind_pods()
+            (pod,) = machine.pods(lambda p: jobpods.phase(p) not in ("Succeeded", "Failed"))
+            machine._end(pod, phase)
+        for _ in range(3):
+            machine.work()
+        assert jobplan.finished(machine.job) == end
+        assert machine.status.get("succeeded", 0) == ends.count("Succeeded")
+        assert machine.status["failed"] == ends.count("Failed")
+        assert machine.status["uncountedTerminatedPods"] == {}
+        assert len(machine.pods(lambda p: True)) == 3
+        assert machine.pods(jobpods.is_tracked) == []
+        lived = machine.controller is before
+        writes += 1
+    assert writes > 15

@@ -73,7 +73,12 @@ def _address(value: str) -> tuple[str, int]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where everything is kept across restarts; without it, nothing is.",
 )
-@click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or plain HTTP.")
+@click.option(
+    "--tls/--no-tls",
+    default=True,
+    show_default=True,
+    help="HTTPS, or plain HTTP (over which kubectl sends no token).",
+)
 @click.option("--kubelet/--no-kubelet", default=True, show_default=True, help="Whether pods run.")
 def main(
     listen: str, kubeconfig_file: Path, context: str, data_dir: Path | None, tls: bool, kubelet: bool

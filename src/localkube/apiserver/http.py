@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from localkube.apiserver import discovery, logs, reads, status, writes
+from localkube.apiserver import discovery, logs, openapi, reads, status, writes
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.negotiation import wants_aggregated_discovery
 from localkube.apiserver.registry import Registry
@@ -168,8 +168,12 @@ class Api:
                 found = discovery.group(resources, group)
             case ["apis", group, version]:
                 found = discovery.resource_list(resources, group, version)
+            case ["openapi", "v3"]:
+                found = openapi.index(resources)
+            case ["openapi", "v3", *rest]:
+                found = openapi.document(resources, "/".join(rest))
             case ["openapi", *_]:
-                raise status.not_implemented("localkube does not publish OpenAPI documents")
+                raise status.not_implemented("localkube does not publish OpenAPI v2: see /openapi/v3")
         if found is None:
             raise status.no_such_path()
         return json_response(200, found)

@@ -81,7 +81,7 @@ def test_unknown_paths_are_404(api: Localkube, path: str) -> None:
         "/api/v1/services",
         "/apis/apps/v1/deployments",
         "/api/v1/namespaces/default/pods/p/exec",
-        "/openapi/v3",
+        "/openapi/v2",
     ],
 )
 def test_what_is_not_supported_is_501_and_says_so(api: Localkube, path: str) -> None:
@@ -120,6 +120,15 @@ def test_aggregated_discovery_is_given_to_those_who_ask(api: Localkube) -> None:
     assert answer.headers["Content-Type"].startswith("application/json;g=apidiscovery.k8s.io;v=v2")
     found = {i["metadata"]["name"]: i["versions"][0]["resources"] for i in answer.body["items"]}
     assert {r["resource"] for r in found["batch"]} == {"jobs", "cronjobs"}
+
+
+def test_kubectl_learns_that_fields_are_validated_here(api: Localkube) -> None:
+    index = api.call("GET", "/openapi/v3").body["paths"]
+    document = api.call("GET", index["apis/batch/v1"]["serverRelativeURL"]).body
+    patch = document["paths"]["/apis/batch/v1/namespaces/{namespace}/jobs/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "batch", "version": "v1", "kind": "Job"}
+    assert "fieldValidation" in [p["name"] for p in patch["parameters"]]
+    assert "io.k8s.api.core.v1.PodSpec" in document["components"]["schemas"]
 
 
 # bodies

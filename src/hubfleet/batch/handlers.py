@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from litestar import Request, Response, Router, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
-from litestar.params import Dependency, Parameter
+from litestar.params import Parameter, SkipValidation
 from litestar.response import Stream
 
 from hubfleet.batch.service import BatchService, ClusterBatch
@@ -23,9 +23,9 @@ from hubfleet.identity.user import User
 UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
 """Who makes a request; raises UserError 401, 403 or 503."""
 
-Batch = Annotated[ClusterBatch, Dependency(skip_validation=True)]
-Service = Annotated[BatchService, Dependency(skip_validation=True)]
-Asking = Annotated[User, Dependency(skip_validation=True)]
+Batch = NamedDependency[SkipValidation[ClusterBatch]]
+Service = NamedDependency[SkipValidation[BatchService]]
+Asking = NamedDependency[SkipValidation[User]]
 Name = Annotated[str, Parameter(description="The name of the object")]
 
 

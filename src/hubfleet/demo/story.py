@@ -94,7 +94,7 @@ def _run_job(terminal: Terminal, *arguments: str, url: str = "") -> None:
     where = ("--kbatch-url", url) if url else ()
     name = terminal.run(*arguments, *where).split()[-1]
     output = terminal.run("job", "logs", name, "--stream", *where)
-    if "done by" not in output:
+    if "done: " not in output:
         raise StoryFailed(f"the log of {name} does not end as it should")
     _wait(lambda: terminal.read("job", "show", name, *where)["status"]["succeeded"], 30, f"{name} to succeed")
 

@@ -35,7 +35,7 @@ def test_once_runs_the_story_to_its_end() -> None:
         output, _ = child.communicate()
     assert child.returncode == 0, output
     assert output.rstrip().splitlines()[-1] == "demo: ok"
-    assert "done by ada" in output
+    assert "done: 500,000 points" in output
     assert "the cron job fired" in output
 
 

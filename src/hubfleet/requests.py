@@ -7,7 +7,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 from litestar.enums import ScopeType
@@ -43,6 +43,7 @@ class Requests:
         self._clock = clock
         self._under_way: set[asyncio.Task[object]] = set()
         self._streaming: set[asyncio.Task[object]] = set()
+        self._broken_off: set[asyncio.Task[object]] = set()
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +65,7 @@ class Requests:
             elif message["type"] == "http.response.body" and message.get("more_body"):
                 self._streaming.add(task)
                 if self.stopping:
-                    raise asyncio.CancelledError
+                    self._break_off([task])
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
@@ -72,8 +73,17 @@ class Requests:
             self._metrics.under_way.inc()
             try:
                 await self._app(scope, receive, sending)
+            except asyncio.CancelledError:
+                if task not in self._broken_off:
+                    raise
+                task.uncancel()
+                # Where the answer had begun, returning before its end makes the server close the connection:
+                # the client sees that it was broken off, and no end that looks like the end of a log.
+                if status == 0:
+                    await _refuse(sending)
             finally:
                 self._under_way.discard(task)
+                self._broken_off.discard(task)
                 self._streaming.discard(task)
                 self._metrics.under_way.dec()
                 self._ended(scope, status, self._clock() - started)
@@ -96,15 +106,29 @@ class Requests:
     def end_streams(self) -> None:
         """Breaks off the answers that would go on: a followed log has no end of its own."""
         self.stopping = True
-        for task in tuple(self._streaming):
-            task.cancel()
+        self._break_off(tuple(self._streaming))
 
     def end_all(self) -> int:
         """Breaks off everything; how many there were."""
         tasks = tuple(self._under_way)
-        for task in tasks:
-            task.cancel()
+        self._break_off(tasks)
         return len(tasks)
+
+    def _break_off(self, tasks: Iterable[asyncio.Task[object]]) -> None:
+        for task in tasks:
+            self._broken_off.add(task)
+            task.cancel()
+
+
+async def _refuse(send: Send) -> None:
+    body = b'{"detail":"The server is stopping; try again in a moment"}'
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"1"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _request_id(scope: HTTPScope) -> bytes:

@@ -5,13 +5,10 @@ read-modify-write inside one is never interleaved with another. Objects that are
 store and with other readers: copy before changing.
 """
 
-import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
-
-import msgspec
 
 from localkube.apiserver import (
     defaults,
@@ -20,7 +17,6 @@ from localkube.apiserver import (
     jsonpatch,
     managedfields,
     mergepatch,
-    schema,
     selectors,
     status,
     strategicmerge,
@@ -28,6 +24,7 @@ from localkube.apiserver import (
     watches,
 )
 from localkube.apiserver.deletion import Propagation, timestamp
+from localkube.apiserver.incoming import check_identity, decode, decode_patched, generated_name, tracked
 from localkube.apiserver.resources import Resource, Resources
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Store, Version
@@ -36,9 +33,6 @@ from localkube.apiserver.watches import Event, Watch
 
 __all__ = ["Event", "LogSource", "Registry", "Watch"]
 
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-"""Letters of generated names (k8s.io/apimachinery/pkg/util/rand): no vowels, so that no words come out."""
-_GENERATED_BASE = 58
 _GENERATE_ATTEMPTS = 8
 APPLY = "application/apply-patch+yaml"
 _NEEDS_REVISION = frozenset({"leases.coordination.k8s.io", "serviceaccounts"})
@@ -151,7 +145,7 @@ class Registry:
         `unknown` says what happens with unknown fields (Ignore, Warn, Strict); `warn` is told of them.
         """
         resource = self.resources[key]
-        new = _decode(resource, obj, unknown, warn)
+        new = decode(resource, obj, unknown, warn)
         now = timestamp(self.clock())
         metadata = new["metadata"]
         if resource.namespaced:
@@ -171,7 +165,7 @@ class Registry:
         metadata.setdefault("name", "")
         self._generate_name(resource, namespace, metadata)
         defaults.apply(resource, new)
-        new = _tracked(resource, None, new, manager, now, "")
+        new = tracked(resource, None, new, manager, now, "")
         return self._insert(resource, namespace, new, dry_run)
 
     def _insert(
@@ -202,7 +196,7 @@ class Registry:
     ) -> dict[str, Any]:
         """Replace an object (or its status). Raises 400, 404, 409 on a stale resourceVersion, 422."""
         resource = self.resources[key]
-        new = _decode(resource, obj, unknown, warn)
+        new = decode(resource, obj, unknown, warn)
         old = self.read(key, namespace, new["metadata"].get("name", "")).object
         return self._replace(resource, old, new, subresource, manager, dry_run)
 
@@ -234,8 +228,8 @@ class Registry:
             patched = strategicmerge.apply(old, patch, resource.schema)
         else:
             patched = mergepatch.apply(old, patch)
-        new = _decode_patched(resource, patched, unknown, warn)
-        _check_identity(resource, old, new)
+        new = decode_patched(resource, patched, unknown, warn)
+        check_identity(resource, old, new)
         return self._replace(resource, old, new, subresource, manager, dry_run)
 
     def _apply(
@@ -264,11 +258,11 @@ class Registry:
         if old is not None:
             if merged is old:
                 return old
-            new = _decode_patched(resource, merged, unknown, warn)
+            new = decode_patched(resource, merged, unknown, warn)
             defaults.apply(resource, new)
             new = managedfields.restore_times(new, old)
             return self._replace(resource, old, new, subresource, None, dry_run)
-        new = _decode(resource, merged, unknown, warn)
+        new = decode(resource, merged, unknown, warn)
         metadata = new["metadata"]
         metadata["name"] = name
         if resource.namespaced:
@@ -315,7 +309,7 @@ class Registry:
         defaults.apply(resource, new)
         if manager is not None:
             now = timestamp(self.clock())
-            new = _tracked(resource, old, new, manager, now, subresource)
+            new = tracked(resource, old, new, manager, now, subresource)
         strategy.prepare_update(resource, new, old, subresource)
         errors = validate_update(resource, new, old, subresource)
         if errors:
@@ -456,71 +450,3 @@ class Registry:
             metadata["name"] = generated_name(base)
             if not self.exists(resource.key, namespace, metadata["name"]):
                 return
-
-
-def generated_name(base: str) -> str:
-    """A name from `generateName`: five random characters behind the base, which is cut to leave them room."""
-    return base[:_GENERATED_BASE] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 (no secret)
-
-
-def _tracked(
-    resource: Resource,
-    old: dict[str, Any] | None,
-    new: dict[str, Any],
-    manager: str,
-    now: str,
-    subresource: str,
-) -> dict[str, Any]:
-    """`new` with the owners of its fields, or as it is where it cannot be typed, as the real server does."""
-    try:
-        return managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
-    except ValueError:
-        return new
-
-
-def _decode(resource: Resource, obj: Any, unknown: str, warn: Callable[[str], None]) -> dict[str, Any]:
-    new, paths = schema.decode(resource, obj)
-    if paths and unknown == "Strict":
-        problem = ", ".join(f'unknown field "{path}"' for path in paths)
-        raise status.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"strict decoding error: {problem}"
-        )
-    if unknown == "Warn":
-        for path in paths:
-            warn(f'unknown field "{path}"')
-    return new
-
-
-def _decode_patched(
-    resource: Resource, patched: Any, unknown: str, warn: Callable[[str], None]
-) -> dict[str, Any]:
-    """Decode what a patch made; what does not decode is the patch's fault, and said so (422)."""
-    try:
-        return _decode(resource, patched, unknown, warn)
-    except status.StatusError as error:
-        if error.code != 400:
-            raise
-        shown = msgspec.json.encode(patched).decode()
-        value = FieldError(
-            "FieldValueInvalid", "patch", f'Invalid value: "{_quoted(shown)}": {error.message}'
-        )
-        raise status.invalid("", "", "", [value]) from None
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _check_identity(resource: Resource, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """A patch must leave the object the one that it is."""
-    name, wanted = new["metadata"].get("name", ""), old["metadata"]["name"]
-    if name != wanted:
-        raise status.bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({wanted})"
-        )
-    namespace = new["metadata"].get("namespace", "")
-    if resource.namespaced and namespace != old["metadata"]["namespace"]:
-        raise status.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )

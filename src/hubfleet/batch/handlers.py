@@ -13,7 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
-from litestar.params import Parameter, SkipValidation
+from litestar.params import FromQuery, PathParameter, SkipValidation
 from litestar.response import Stream
 
 from hubfleet.batch.service import BatchService, ClusterBatch
@@ -26,7 +26,7 @@ UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
 Batch = NamedDependency[SkipValidation[ClusterBatch]]
 Service = NamedDependency[SkipValidation[BatchService]]
 Asking = NamedDependency[SkipValidation[User]]
-Name = Annotated[str, Parameter(description="The name of the object")]
+Name = Annotated[str, PathParameter(description="The name of the object")]
 
 
 def routes(service: BatchService, user_of: UserOf) -> Router:
@@ -108,7 +108,7 @@ async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/jobs/logs/{name:str}")
-async def job_log(user: Asking, batch: Batch, name: Name, stream: bool = False) -> Stream:
+async def job_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> Stream:
     """The log of all pods of a job, or of one pod."""
     return _text(await batch.log(await batch.find_log(user, name), follow=stream))
 
@@ -134,7 +134,7 @@ async def delete_cron_job(user: Asking, batch: Batch, name: Name) -> Response[by
 
 
 @get("/pods")
-async def list_pods(user: Asking, batch: Batch, job_name: str = "") -> Response[bytes]:
+async def list_pods(user: Asking, batch: Batch, job_name: FromQuery[str] = "") -> Response[bytes]:
     return _json(await batch.pods_of(user, job_name))
 
 
@@ -144,7 +144,7 @@ async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/pods/logs/{name:str}")
-async def pod_log(user: Asking, batch: Batch, name: Name, stream: bool = False) -> Stream:
+async def pod_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> Stream:
     return _text(await batch.log(await batch.find_log(user, name, pods_only=True), follow=stream))
 
 

@@ -334,7 +334,18 @@ class Registry:
                 name,
                 f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"',
             )
-        bound = {**pod, "spec": {**pod["spec"], "nodeName": node}}
+        scheduled = {
+            "type": "PodScheduled",
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": timestamp(self.clock()),
+        }
+        others = [c for c in pod["status"].get("conditions") or () if c["type"] != "PodScheduled"]
+        bound = {
+            **pod,
+            "spec": {**pod["spec"], "nodeName": node},
+            "status": {**pod["status"], "conditions": [*others, scheduled]},
+        }
         return self.update(
             "pods", namespace, bound, subresource="binding", manager="kube-scheduler", dry_run=dry_run
         )

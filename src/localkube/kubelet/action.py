@@ -1,7 +1,6 @@
 """Probe and lifecycle actions: run a command in the container, ask it over HTTP, or connect to a port."""
 
 import asyncio
-import signal
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -59,7 +58,7 @@ async def _execute(words: list[str], place: Place) -> Outcome:
     try:
         code = await running.wait()
     finally:
-        running.kill(signal.SIGKILL)
+        await running.abandon()
     return Outcome(code == 0, output.decode(errors="replace"))
 
 

@@ -89,14 +89,16 @@ class Process:
             except BlockingIOError:
                 return
             if not data:
-                self._loop.remove_reader(fd)
-                os.close(fd)
-                if not done.done():
-                    done.set_result(None)
+                self._shut(fd)
             output(name, data)
 
         self._streams[fd] = done
         self._loop.add_reader(fd, readable)
+
+    def _shut(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        os.close(fd)
+        self._streams.pop(fd).set_result(None)
 
     def target(self, pid: int) -> None:
         """Learn who gets the signals."""
@@ -114,6 +116,7 @@ class Process:
             if self._target is not None:
                 signal.pidfd_send_signal(self._target, number)
             elif number == signal.SIGKILL:
+                # takes the first process with it: it asked to be killed with its parent
                 signal.pidfd_send_signal(self._pidfd, number)
 
     @property
@@ -125,6 +128,13 @@ class Process:
         code = await asyncio.shield(self._exited)
         await asyncio.gather(*(asyncio.shield(done) for done in self._streams.values()))
         return code
+
+    async def abandon(self) -> None:
+        """End the process and read no more, even where something it started still could write."""
+        self.kill(signal.SIGKILL)
+        for fd in list(self._streams):
+            self._shut(fd)
+        await asyncio.shield(self._exited)
 
 
 async def start(command: Command, output: Output) -> Process:
@@ -178,10 +188,9 @@ async def start(command: Command, output: Output) -> Process:
             os.close(info)
             process.target(popen.pid)
     except BaseException:
-        process.kill(signal.SIGKILL)
         popen.stdout.close()
         popen.stderr.close()
-        await asyncio.shield(process.wait())
+        await process.abandon()
         raise
     started = said == b"+"
     process._pipe(os.dup(popen.stdout.fileno()), "stdout", tee)

@@ -147,9 +147,9 @@ class Running:
     async def finish(self) -> int:
         """Wait for the end of the process and of its log; the exit code."""
         code = await self.process.wait()
-        for task in (*self._tasks, *(() if self._stopping is None else (self._stopping,))):
-            if task is not asyncio.current_task() and task is not self._stopping:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.container.started = self.container.ready = False
         self.log.close()
         return code

@@ -104,9 +104,8 @@ def arguments(sandbox: Sandbox, root: HostRoot, host: Host) -> list[str]:
         for path in root.protected:
             if host.exists(path) and path not in ("/proc", "/dev/pts"):
                 args += ["--ro-bind", path, path]
-    if not any(_within(sandbox.directory, path) for path in (*targets, *root.directories)) or (
-        sandbox.directory in missing
-    ):
+    there = any(_within(sandbox.directory, path) for path in (*targets, *root.directories))
+    if sandbox.directory != "/" and (not there or sandbox.directory in missing):
         args += ["--perms", "0777", "--dir", sandbox.directory]
     if sandbox.read_only_root:
         args += ["--remount-ro", "/"]

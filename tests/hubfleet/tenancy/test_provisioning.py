@@ -1,0 +1,296 @@
+"""A user's namespace: made once, shared by simultaneous callers, and never somebody else's.
+
+Against a transport that remembers what was sent; `test_on_a_cluster` does it against an API server.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from hubfleet.errors import UserError
+from hubfleet.identity.user import User
+from hubfleet.kube.budget import Budget
+from hubfleet.kube.client import Client
+from hubfleet.kube.clusters import Cluster
+from hubfleet.kube.errors import ApiError, ClusterUnreachable, from_status
+from hubfleet.kube.request import Request
+from hubfleet.kube.resources import CONFIGMAPS, NAMESPACES
+from hubfleet.kube.transport import Transport
+from hubfleet.settings import TenancySettings
+from hubfleet.tenancy.provisioning import Namespaces, manifest
+
+ADA = User(name="ada")
+QUOTA = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "q"},
+    "spec": {"hard": {"pods": "9"}},
+}
+ROLE = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "all", "labels": {"a": "b"}},
+}
+DISCOVERY = {
+    "/api/v1": {"resources": [{"name": "resourcequotas", "kind": "ResourceQuota", "namespaced": True}]},
+    "/apis/rbac.authorization.k8s.io/v1": {
+        "resources": [{"name": "clusterrolebindings", "kind": "ClusterRoleBinding", "namespaced": False}]
+    },
+}
+
+
+class FakeTransport:
+    """An API server that knows namespaces, and counts."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.sent: list[str] = []
+        self.bodies: list[Any] = []
+        self.fail: Callable[[Request], Exception | None] = lambda _: None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def send(self, request: Request, budget: Budget | None = None) -> bytes:
+        path = request.path.partition("?")[0]
+        self.sent.append(f"{request.method} {path}")
+        await self.gate.wait()
+        if (error := self.fail(request)) is not None:
+            raise error
+        if request.method == "GET":
+            found = DISCOVERY.get(path) or self.objects.get(path)
+            if found is None:
+                raise refusal(404)
+            return msgspec.json.encode(found)
+        body = msgspec.json.decode(request.body or b"")
+        self.bodies.append(body)
+        if request.method == "POST":
+            path = f"{path}/{body['metadata']['name']}"
+            if path in self.objects:
+                raise refusal(409, "AlreadyExists")
+        self.objects[path] = body
+        return msgspec.json.encode(body)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster("west", Client("west", cast("Transport", self)), "default")
+
+
+def refusal(code: int, reason: str = "") -> ApiError:
+    return from_status("west", {"kind": "Status", "code": code, "reason": reason, "message": f"said {code}"})
+
+
+@pytest.fixture
+async def api() -> FakeTransport:
+    return FakeTransport()
+
+
+PATH = "/api/v1/namespaces/kbatch-ada"
+
+
+async def test_the_first_write_makes_it_and_the_second_asks_nobody(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings(), labels={"team": "a"}, hub="hub")
+    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    assert api.sent == [f"GET {PATH}", f"PATCH {PATH}"]
+    assert api.objects[PATH] == {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "kbatch-ada",
+            "labels": {
+                "team": "a",
+                "hubfleet.dev/user": "ada",
+                "hubfleet.dev/kind": "user",
+                "hubfleet.dev/hub": "hub",
+            },
+            "annotations": {"hubfleet.dev/username": "ada"},
+        },
+    }
+
+
+async def test_one_that_stands_as_it_should_costs_one_request(api: FakeTransport) -> None:
+    await Namespaces(TenancySettings(), hub="hub").ensure(api.cluster, ADA)
+    api.sent.clear()
+    await Namespaces(TenancySettings(), hub="hub").ensure(api.cluster, ADA)  # another process
+    assert api.sent == [f"GET {PATH}"]
+
+
+async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
+    api.objects[PATH] = {
+        "metadata": {"name": "kbatch-ada", "labels": {"app.kubernetes.io/managed-by": "kbatch"}}
+    }
+    await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
+    assert api.sent == [f"GET {PATH}", f"PATCH {PATH}"]
+
+
+async def test_simultaneous_callers_share_one_attempt(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings())
+    await asyncio.gather(*(namespaces.ensure(api.cluster, ADA) for _ in range(50)))
+    assert len(api.sent) == 2
+
+
+async def test_a_failure_is_everybodys_who_waited_and_nobodys_after(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings())
+    api.fail = lambda _: ClusterUnreachable("west", "refused")
+    results = await asyncio.gather(
+        *(namespaces.ensure(api.cluster, ADA) for _ in range(5)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [ClusterUnreachable] * 5
+    assert len(api.sent) == 1
+    api.fail = lambda _: None
+    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+
+
+async def test_a_caller_that_goes_away_leaves_it_to_the_others(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings())
+    api.gate.clear()
+    first = asyncio.create_task(namespaces.ensure(api.cluster, ADA))
+    second = asyncio.create_task(namespaces.ensure(api.cluster, ADA))
+    while not api.sent:
+        await asyncio.sleep(0)
+    first.cancel()
+    api.gate.set()
+    assert await second == "kbatch-ada"
+    assert first.cancelled()
+    assert len(api.sent) == 2
+
+
+async def test_each_cluster_and_user_has_its_own(api: FakeTransport) -> None:
+    other = FakeTransport()
+    east = Cluster("east", Client("east", cast("Transport", other)), "default")
+    namespaces = Namespaces(TenancySettings())
+    await namespaces.ensure(api.cluster, ADA)
+    await namespaces.ensure(east, ADA)
+    await namespaces.ensure(api.cluster, User(name="bob"))
+    assert len(api.objects) == 2
+    assert len(other.objects) == 1
+
+
+async def test_manifests_are_applied_once_in_their_order_with_our_labels(api: FakeTransport) -> None:
+    settings = TenancySettings(manifests=(QUOTA, ROLE))
+    namespaces = Namespaces(settings, labels={"team": "a"})
+    for user in (ADA, ADA, User(name="bob")):
+        await namespaces.ensure(api.cluster, user)
+    assert api.sent[2:6] == [
+        "GET /api/v1",
+        f"PATCH {PATH}/resourcequotas/q",
+        "GET /apis/rbac.authorization.k8s.io/v1",
+        "PATCH /apis/rbac.authorization.k8s.io/v1/clusterrolebindings/all",
+    ]
+    assert len(api.sent) == 10  # the second user: namespace (2) and manifests (2); the kinds are known by now
+    assert api.objects[f"{PATH}/resourcequotas/q"] == {
+        **QUOTA,
+        "metadata": {"name": "q", "namespace": "kbatch-ada", "labels": {"team": "a"}},
+    }
+    assert api.objects["/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/all"]["metadata"] == {
+        "name": "all",
+        "labels": {"a": "b", "team": "a"},
+    }
+    assert QUOTA["metadata"] == {"name": "q"}
+
+
+async def test_a_manifest_that_fails_is_tried_again_at_the_next_write(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings(manifests=(QUOTA,)))
+    api.fail = lambda request: refusal(422) if "resourcequotas" in request.path else None
+    with pytest.raises(ApiError, match="said 422"):
+        await namespaces.ensure(api.cluster, ADA)
+    api.fail = lambda _: None
+    await namespaces.ensure(api.cluster, ADA)
+    assert f"{PATH}/resourcequotas/q" in api.objects
+
+
+async def test_a_kind_that_the_cluster_does_not_have(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings(manifests=({**QUOTA, "kind": "Quota"},)))
+    with pytest.raises(ApiError, match="cluster west has no kind Quota in v1"):
+        await namespaces.ensure(api.cluster, ADA)
+
+
+async def test_one_that_is_being_deleted(api: FakeTransport) -> None:
+    api.objects[PATH] = {"metadata": {"name": "kbatch-ada", "deletionTimestamp": "2026-11-21T00:00:00Z"}}
+    with pytest.raises(UserError, match="kbatch-ada on cluster west is being deleted") as caught:
+        await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
+    assert caught.value.status == 409
+    assert caught.value.retry_after
+
+
+async def test_one_of_another_user(api: FakeTransport) -> None:
+    api.objects[PATH] = manifest("kbatch-ada", User(name="ADA"), labels={}, hub="")
+    with pytest.raises(UserError, match="belongs to another user") as caught:
+        await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
+    assert caught.value.status == 403
+    assert len(api.sent) == 1
+
+
+async def test_one_of_another_hub(api: FakeTransport) -> None:
+    api.objects[PATH] = manifest("kbatch-ada", ADA, labels={}, hub="theirs")
+    with pytest.raises(UserError, match="another hub, theirs"):
+        await Namespaces(TenancySettings(), hub="ours").ensure(api.cluster, ADA)
+
+
+async def test_two_users_whose_names_meet_do_not_share_it(
+    api: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Names that collide in 28 bits of hash can be found; here every name does.
+    monkeypatch.setattr("hubfleet.tenancy.provisioning.namespace_for", lambda name, kind: "kbatch-ada")
+    namespaces = Namespaces(TenancySettings())
+    results = await asyncio.gather(
+        *(namespaces.ensure(api.cluster, User(name=name)) for name in ("one", "two", "one", "two")),
+        return_exceptions=True,
+    )
+    assert results[0] == results[2] == "kbatch-ada"
+    assert isinstance(results[1], UserError) and isinstance(results[3], UserError)
+
+
+async def test_none_is_made_where_that_is_switched_off(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings(create_namespaces=False))
+    with pytest.raises(UserError, match="no namespace kbatch-ada on cluster west, and this server"):
+        await namespaces.ensure(api.cluster, ADA)
+    api.objects[PATH] = {"metadata": {"name": "kbatch-ada"}}
+    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    assert not api.bodies  # and it is left as it is
+
+
+async def test_an_account_that_may_create_and_not_read(api: FakeTransport) -> None:
+    api.fail = lambda request: refusal(403) if request.method == "GET" else None
+    await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
+    await Namespaces(TenancySettings()).ensure(api.cluster, ADA)  # another process: it exists by now
+    assert api.sent.count("POST /api/v1/namespaces") == 2
+    assert PATH in api.objects
+
+
+async def test_one_that_somebody_deleted_is_made_again_when_told(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings())
+    await namespaces.ensure(api.cluster, ADA)
+    api.objects.clear()
+    namespaces.forget(api.cluster, ADA)
+    await namespaces.ensure(api.cluster, ADA)
+    assert PATH in api.objects
+
+
+async def test_on_a_cluster(client: Client) -> None:
+    cluster = Cluster(client.name, client, "default")
+    user = User(name="Provisioning Test")
+    limits = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "from-the-operator"},
+        "data": {"a": "b"},
+    }
+    namespaces = Namespaces(TenancySettings(manifests=(limits,)), labels={"team": "a"}, hub="hub")
+    namespace = await namespaces.ensure(cluster, user)
+    try:
+        found = await client.get(NAMESPACES, None, namespace)
+        assert found["metadata"]["annotations"]["hubfleet.dev/username"] == "Provisioning Test"
+        assert found["metadata"]["labels"]["team"] == "a"
+        applied = await client.get(CONFIGMAPS, namespace, "from-the-operator")
+        assert applied["data"] == {"a": "b"}
+        # Another process, another label: applied over the first.
+        again = Namespaces(TenancySettings(manifests=(limits,)), labels={"team": "b"}, hub="hub")
+        assert await again.ensure(cluster, user) == namespace
+        found = await client.get(NAMESPACES, None, namespace)
+        assert found["metadata"]["labels"]["team"] == "b"
+    finally:
+        await client.delete(NAMESPACES, None, namespace)

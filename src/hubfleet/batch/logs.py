@@ -107,6 +107,14 @@ class Logs:
             if not pods:
                 raise _no_pods(target.job)
             pods = [pod for pod in pods if pod.started or pod.failed_init] or pods[:1]
+        first_pod = pods[0]
+        if self._now(target, first_pod) and not (first_pod.started or first_pod.ended):
+            # The API server says this of a pod that has a node, and of one that has none says nothing at all.
+            raise UserError(
+                400,
+                f'container "{first_pod.container}" in pod "{first_pod.name}" is waiting to start: '
+                f"{first_pod.why_waiting()}",
+            )
         chunks = self._read_all(target, pods, budget)
         try:
             first = await anext(chunks)

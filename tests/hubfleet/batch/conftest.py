@@ -33,7 +33,6 @@ from hubfleet.tenancy.provisioning import Namespaces
 
 BODIES = Path(__file__).parent / "bodies"
 ROOT = Path(__file__).parents[3]
-CLIENTS = {"0.4.2": ROOT / ".venvs/kbatch-0.4.2/bin/kbatch", "0.5": ROOT / ".venvs/kbatch-0.5/bin/kbatch"}
 PREFIX = "/services/kbatch"
 PROFILES: dict[str, Any] = {
     "small": {"image": "python:3.13", "resources": {"limits": {"cpu": "500m", "memory": "256Mi"}}},
@@ -167,37 +166,71 @@ async def person(jupyterhub: Any, client: Client) -> AsyncIterator[Person]:
         await client.delete(NAMESPACES, None, person.namespace)
 
 
-class Kbatch:
-    """A real client, as a subprocess, with a configuration of its own."""
+class Clients:
+    """The real clients, each imported once in its own environment (see `forkbatch`)."""
 
-    def __init__(self, version: str, home: Path, url: str, token: str):
+    def __init__(self) -> None:
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+
+    def run(self, version: str, **command: Any) -> int:
+        """The exit status of one command, which is a process of its own."""
+        process = self._processes.get(version) or self._start(version)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(command) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    def _start(self, version: str) -> subprocess.Popen[str]:
+        python = ROOT / f".venvs/kbatch-{version}/bin/python"
+        if not python.exists():
+            pytest.skip(f"{python.parents[1]} is not there; scripts/test makes it")
+        process = subprocess.Popen(
+            [str(python), str(Path(__file__).with_name("forkbatch.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._processes[version] = process
+        return process
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.communicate("", timeout=10)
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[Clients]:
+    clients = Clients()
+    yield clients
+    clients.stop()
+
+
+class Kbatch:
+    """A user's shell, with one of the clients and a configuration of their own."""
+
+    def __init__(self, clients: Clients, version: str, home: Path, url: str, token: str):
         self.version = version
+        self._clients = clients
         self._home = home
         self._url = url
         self._token = token
-        if not CLIENTS[version].exists():
-            pytest.skip(f"{CLIENTS[version]} is not installed; scripts/test does it")
 
-    def start(self, *arguments: str, configured: bool = True) -> subprocess.Popen[str]:
+    def at(self, url: str) -> "Kbatch":
+        """The same one, at another server."""
+        return Kbatch(self._clients, self.version, self._home, url, self._token)
+
+    def run(self, *arguments: str, configured: bool = True, fails: bool = False) -> str:
+        """What it prints; with `fails`, what it complains of."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("KBATCH_", "JUPYTERHUB_"))}
         env |= {"XDG_CONFIG_HOME": str(self._home), "COLUMNS": "200", "NO_COLOR": "1"}
         if configured:
             env |= {"KBATCH_URL": self._url, "JUPYTERHUB_API_TOKEN": self._token}
-        return subprocess.Popen(
-            [str(CLIENTS[self.version]), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-            cwd=self._home,
-        )
-
-    def run(self, *arguments: str, configured: bool = True, fails: bool = False) -> str:
-        """What it prints; with `fails`, what it complains of."""
-        with self.start(*arguments, configured=configured) as child:
-            output, errors = child.communicate(timeout=60)
-        assert bool(child.returncode) == fails, f"{arguments}: {child.returncode}\n{output}\n{errors}"
-        return output + errors if fails else output
+        out, err = self._home / "out", self._home / "err"
+        streams = {"stdout": str(out), "stderr": str(err)}
+        status = self._clients.run(self.version, args=arguments, env=env, cwd=str(self._home), **streams)
+        assert bool(status) == fails, f"{arguments}: {status}\n{out.read_text()}\n{err.read_text()}"
+        return out.read_text() + err.read_text() if fails else out.read_text()
 
     def json(self, *arguments: str) -> Any:
         # 0.4.2 writes its HTTP log lines to standard output, before the JSON.
@@ -205,9 +238,11 @@ class Kbatch:
         return json.loads(output[output.index("{") :])
 
 
-@pytest.fixture(params=sorted(CLIENTS))
-def kbatch(request: pytest.FixtureRequest, tmp_path: Path, server: Server, person: Person) -> Kbatch:
-    return Kbatch(request.param, tmp_path, server.url, person.token)
+@pytest.fixture(params=["0.4.2", "0.5"])
+def kbatch(
+    request: pytest.FixtureRequest, clients: Clients, tmp_path: Path, server: Server, person: Person
+) -> Kbatch:
+    return Kbatch(clients, request.param, tmp_path, server.url, person.token)
 
 
 class Gate:

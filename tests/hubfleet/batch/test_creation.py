@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.hubfleet.batch.conftest import (
     Gate,
     Person,
+    StartServer,
     body,
     kubeconfig_for,
     leftovers,
@@ -227,3 +228,37 @@ async def test_the_collector_leaves_what_it_does_not_understand(client: Client, 
     await client.create(SECRETS, namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
     assert await collect_later(client) == 0
     assert await leftovers(client, namespace) == ["secrets/a"]
+
+
+@pytest.mark.parametrize("at", [2, 3], ids=["before the Job", "after the Job"])
+async def test_a_server_that_is_killed(
+    start_server: StartServer, gate: tuple[Gate, str], person: Person, client: Client, tmp_path: Path, at: int
+) -> None:
+    """As for want of memory: nobody undoes anything, and a collector elsewhere finds what is left."""
+    kubeconfig = kubeconfig_for(gate[1], tmp_path / "kubeconfig")
+    clusters = [{"name": "test", "kubeconfig": str(kubeconfig)}]
+    server = await asyncio.to_thread(start_server, clusters=clusters)
+
+    async def submit() -> int:
+        sent = body("job-0.5", **WITH_CODE)
+        return (await asyncio.to_thread(server.call, "POST", "jobs/", person.token, sent))[0]
+
+    assert await submit() == 200
+    before = set(await leftovers(client, person.namespace))
+    gate[0].decide = failing(at, "hang")
+    sending = asyncio.create_task(submit())
+    await gate[0].hanging.wait()
+    server.kill()
+    assert await sending == 0
+    left = set(await leftovers(client, person.namespace)) - before
+    assert {each.partition("/")[0] for each in left} >= {"secrets", "configmaps"}
+    assert await Collector(client).collect() == 0, "too early: it could still be under way"
+    await collect_later(client)
+    remaining = set(await leftovers(client, person.namespace)) - before
+    if at < 3:
+        assert remaining == set()
+    else:
+        assert remaining == left
+        for resource in (SECRETS, CONFIGMAPS):
+            for part in await objects(client, resource, person.namespace):
+                assert EXPIRES_LABEL not in part["metadata"].get("labels", {})

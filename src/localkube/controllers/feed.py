@@ -46,8 +46,7 @@ class Feed:
             self._close.append(subscription.close)
         for key, handlers in self._handlers.items():
             for version in self._store.list(key):
-                for handler in handlers:
-                    handler(key, None, version.object)
+                _tell(handlers, key, None, version.object)
 
     def stop(self) -> None:
         for close in self._close:
@@ -58,11 +57,15 @@ class Feed:
         def receive(change: Change) -> None:
             before = change.previous.object if change.previous is not None else None
             now = None if change.type == "DELETED" else change.version.object
-            for handler in handlers:
-                try:
-                    handler(key, before, now)
-                except Exception:
-                    # the write that this was part of has happened and must be answered
-                    log.exception("a controller's handler failed", resource=key)
+            _tell(handlers, key, before, now)
 
         return receive
+
+
+def _tell(handlers: list[Handler], key: str, before: Object | None, now: Object | None) -> None:
+    for handler in handlers:
+        try:
+            handler(key, before, now)
+        except Exception:
+            # the write that this is part of has happened: it is answered, and others hear of it
+            log.exception("a controller's handler failed", resource=key)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from localkube.apiserver.registry import Registry
-from localkube.apiserver.status import StatusError
 from localkube.controllers.manager import run_controllers
 from localkube.kubelet.kubelet import Kubelet
 from localkube.kubelet.settings import Settings
@@ -27,10 +26,29 @@ QUICK = Settings(
 class Node:
     """Pods here run in the namespace `default`, never restart and get two seconds to stop."""
 
-    def __init__(self, registry: Registry, kubelet: Kubelet, data_dir: Path):
-        self.registry = registry
-        self.kubelet = kubelet
+    def __init__(self, data_dir: Path, settings: Settings):
+        self.registry = Registry()
+        self.kubelet = Kubelet(self.registry, data_dir, "node", settings)
         self.data_dir = data_dir
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(run_controllers(self.registry)),
+            asyncio.create_task(self.kubelet.run()),
+        ]
+        waiting = asyncio.create_task(self.kubelet.ready.wait())
+        await asyncio.wait([*self._tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        while not self.registry.exists("serviceaccounts", NAMESPACE, "default"):
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        assert all(isinstance(result, asyncio.CancelledError) for result in results), results
 
     def create(self, key: str, obj: dict[str, Any]) -> dict[str, Any]:
         return self.registry.create(key, NAMESPACE, obj)
@@ -115,26 +133,10 @@ def settings() -> Settings:
 async def node(tmp_path: Path, settings: Settings) -> AsyncIterator[Node]:
     if shutil.which("bwrap") is None:
         pytest.skip("needs bubblewrap")
-    registry = Registry()
-    kubelet = Kubelet(registry, tmp_path / "data", "node", settings)
-    tasks = [asyncio.create_task(run_controllers(registry)), asyncio.create_task(kubelet.run())]
-    waiting = asyncio.create_task(kubelet.ready.wait())
-    await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-    while not registry.exists("serviceaccounts", NAMESPACE, "default"):
-        await asyncio.sleep(0.01)
-    yield Node(registry, kubelet, tmp_path / "data")
-    for task in (*tasks, waiting):
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(result, asyncio.CancelledError) for result in results), results
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def status_error(error: pytest.ExceptionInfo[StatusError]) -> tuple[int, str]:
-    return error.value.code, error.value.message
+    made = Node(tmp_path / "data", settings)
+    await made.start()
+    yield made
+    await made.stop()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

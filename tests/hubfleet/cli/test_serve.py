@@ -222,7 +222,7 @@ def test_serve_answers_until_it_is_told_to_stop(tmp_path: Path, number: int) -> 
         )
     try:
         deadline = time.monotonic() + 60
-        while not (found := re.search(r'"port": (\d+)', log.read_text())):
+        while not (found := re.search(r'"port":(\d+)', log.read_text())):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         url = f"http://127.0.0.1:{found[1]}/health"

@@ -54,7 +54,7 @@ def parse(output: str, seconds: int) -> Load:
 
 
 def _percentile(output: str, percent: int) -> float:
-    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)$", output, re.MULTILINE)
+    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", output, re.MULTILINE)
     return float(found[1]) * UNITS[found[2]] if found else float("nan")
 
 

@@ -1,6 +1,6 @@
 """Cron schedules as CronJobs write them, with the meaning that Kubernetes' parser (robfig/cron v3) gives.
 
-Written for it rather than with `cronsim`, which follows Debian's cron where the two differ: the step in
+Of our own, for the library `cronsim` follows Debian's cron where the two differ: the step in
 `*/2` makes day-of-month and day-of-week alternatives here; a wall-clock time that a change of the clocks
 skips is not run at all, and one that it repeats is run twice.
 """

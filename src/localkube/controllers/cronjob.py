@@ -12,14 +12,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from localkube.apiserver import schedule
 from localkube.apiserver.registry import Registry
+from localkube.apiserver.schedule import Schedule
 from localkube.apiserver.status import StatusError
-from localkube.controllers import jobplan, schedule, times
+from localkube.controllers import jobplan, times
 from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.jobplan import Notice
 from localkube.controllers.owners import Key, Owned, controller_of, controller_reference, key_of
-from localkube.controllers.schedule import Schedule
 from localkube.controllers.workqueue import WorkQueue
 
 Object = dict[str, Any]

@@ -14,6 +14,7 @@ from localkube.apiserver import status
 from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
 from localkube.kubelet import bridge, hostroot, leftovers, logline, logquery, node
+from localkube.kubelet.anchor import drop_anchor
 from localkube.kubelet.bridge import Unavailable
 from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
@@ -65,7 +66,14 @@ class Kubelet:
         """Run pods until cancelled. Raises NotInstalled when the host lacks bubblewrap."""
         self._pods.mkdir(parents=True, exist_ok=True, mode=0o700)
         root = await asyncio.to_thread(hostroot.scan, (self._data_dir, *self._settings.masked))
-        runtime = Runtime(root)
+        anchor = await drop_anchor()
+        try:
+            await self._run(Runtime(root, anchor.pidns if anchor is not None else -1))
+        finally:
+            if anchor is not None:
+                await asyncio.shield(anchor.close())
+
+    async def _run(self, runtime: Runtime) -> None:
         killed = await asyncio.to_thread(leftovers.kill_processes, self._pods)
         if killed:
             log.warning("killed processes of pods that an earlier localkube left", count=killed)

@@ -111,8 +111,9 @@ def drop(uid: int, gid: int, host_uid: int, host_gid: int, groups: "list[int]") 
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
     call("capset", CAPABILITY_HEADER, bytes(24))
-    # bubblewrap asked for this, but a change of uid undoes it.
-    call("prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    if host_uid < 0:
+        # With another uid, which undoes it, this would have no effect: see localkube.kubelet.anchor.
+        call("prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 PR_SET_PDEATHSIG = 1

@@ -1,8 +1,7 @@
 """A container's process: bubblewrap around the launcher around the command, watched by the event loop.
 
 Every wait is on a file descriptor (pidfd, pipes), so thousands of containers cost no thread and no polling.
-Death needs no bookkeeping: bubblewrap and, through it, everything in the container's PID namespace is killed
-when localkube dies, however it dies.
+Death needs no bookkeeping: a container is killed when localkube dies, however it dies (see `anchor`).
 """
 
 import asyncio
@@ -49,6 +48,8 @@ class Command(msgspec.Struct, frozen=True):
     """What `launcher.encode` made."""
     marker: str = ""
     """Set as `MARKER` in bubblewrap's own environment, to find what a crash may have left."""
+    pidns: int = -1
+    """Descriptor of the PID namespace to start below."""
     arguments: Sequence[str] = ()
     """NUL-separated for bubblewrap's `--args`: so that neither paths nor values show in the host's `ps`."""
 
@@ -148,7 +149,10 @@ async def start(command: Command, output: Output) -> Process:
     if command.arguments:
         arguments = _memory(b"".join(word.encode() + b"\0" for word in command.arguments))
         fds.append(arguments)
-        words += ["--info-fd", str(info_end), "--args", str(arguments), "--"]
+        words += ["--info-fd", str(info_end), "--args", str(arguments)]
+        if command.pidns >= 0:
+            words += ["--pidns", str(command.pidns)]
+        words.append("--")
     words += [command.python, "-I", "-S", "-c", _SOURCE, str(launch), str(report_end)]
     last_words = bytearray()
     started = False
@@ -167,7 +171,7 @@ async def start(command: Command, output: Output) -> Process:
             stderr=subprocess.PIPE,
             env={"PATH": PATH, MARKER: command.marker},
             cwd="/",
-            pass_fds=fds,
+            pass_fds=[*fds, command.pidns] if command.pidns >= 0 else fds,
             start_new_session=True,
         )
     except OSError as error:

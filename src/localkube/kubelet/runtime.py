@@ -41,7 +41,7 @@ class Prepared(msgspec.Struct, frozen=True):
 class Runtime:
     """What the host offers for running containers."""
 
-    def __init__(self, root: HostRoot):
+    def __init__(self, root: HostRoot, pidns: int = -1):
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise NotInstalled("pods need bubblewrap, and there is no bwrap on PATH: install bubblewrap")
@@ -49,6 +49,7 @@ class Runtime:
         self.nsenter = shutil.which("nsenter") or "nsenter"
         self.privileged = os.geteuid() == 0
         self.root = root
+        self._pidns = pidns
         self._host = sandbox.Host()
 
     def base_environment(self, pod: dict[str, Any], who: Identity) -> dict[str, str]:
@@ -94,6 +95,7 @@ class Runtime:
             python=self.root.python,
             launch=self._launch(who, directory, words, variables),
             marker=str(files.root.parent),
+            pidns=self._pidns,
             arguments=arguments,
         )
         return Prepared(command, who, variables, directory)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from localkube.apiserver.schedule import parse
 from localkube.controllers import cronjob, times
 from localkube.controllers.cronjob import CronJobController, due, job_for, most_recent, observe, outdated
 from localkube.controllers.feed import Feed
-from localkube.controllers.schedule import parse
 
 Object = dict[str, Any]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localkube.controllers.schedule import Cron, parse
+from localkube.apiserver.schedule import Cron, parse
 
 
 def at(text: str) -> datetime:

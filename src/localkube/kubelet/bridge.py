@@ -48,12 +48,11 @@ class Bridge:
 
     isolated = True
 
-    def __init__(self, number: int, subnet: IPv4Network, lock: int, ip: str, nsenter: str):
+    def __init__(self, number: int, subnet: IPv4Network, lock: int, ip: str):
         self._number = number
         self._subnet = subnet
         self._lock = lock
         self._ip = ip
-        self._nsenter = nsenter
         self.host_ip = str(subnet[1])
         self._free: deque[int] = deque(range(2, subnet.num_addresses - 1))
         self._ready: deque[int] = deque()
@@ -69,8 +68,7 @@ class Bridge:
             host = self._ready.popleft() if self._ready else await self._make()
             self._used[uid] = host
             self.refill()
-        wrapper = (self._nsenter, f"--net={_NETNS}/{self._name(host)}")
-        return Attachment(str(self._subnet[host]), wrapper)
+        return Attachment(str(self._subnet[host]), f"{_NETNS}/{self._name(host)}")
 
     async def detach(self, uid: str) -> None:
         """The namespace is taken away soon: the kernel takes its time, and nobody waits for it."""
@@ -118,7 +116,7 @@ class Bridge:
                 [],
                 f"netns add {name}",
                 f"link add {cable} type veth peer name eth0 netns {name}",
-                f"link set {cable} master lk{self._number} up",
+                f"link set {cable} group {_group(self._number)} master lk{self._number} up",
             )
             await self._run(
                 ["-n", name],
@@ -155,13 +153,13 @@ class Bridge:
 
 async def open_bridge() -> Bridge:
     """Take a free subnet and make its bridge. Raises Unavailable."""
-    ip, nsenter = shutil.which("ip"), shutil.which("nsenter")
+    ip = shutil.which("ip")
     if os.geteuid() != 0:
         raise Unavailable("network namespaces need root")
-    if ip is None or nsenter is None:
-        raise Unavailable("network namespaces need the commands ip (iproute2) and nsenter (util-linux)")
+    if ip is None:
+        raise Unavailable("network namespaces need the command ip (iproute2)")
     number, subnet, lock = await asyncio.to_thread(_take, ip)
-    bridge = Bridge(number, subnet, lock, ip, nsenter)
+    bridge = Bridge(number, subnet, lock, ip)
     name = f"lk{number}"
     try:
         await bridge._run(
@@ -237,7 +235,14 @@ def _sweep(number: int, ip: str) -> None:
                 os.kill(int(pid), signal.SIGKILL)
         _output([ip, "netns", "del", path.name])
     if Path(f"/sys/class/net/lk{number}").exists():
+        # a deleted namespace takes its cable along later; the names have to be free now
+        _output([ip, "link", "del", "group", str(_group(number))])
         _output([ip, "link", "del", f"lk{number}"])
+
+
+def _group(number: int) -> int:
+    """The device group of all cables of a bridge (a number that nobody else should have chosen)."""
+    return 0x6C6B0000 + number
 
 
 def _output(words: Sequence[str]) -> bytes:

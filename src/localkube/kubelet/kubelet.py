@@ -68,7 +68,7 @@ class Kubelet:
         root = await asyncio.to_thread(hostroot.scan, (self._data_dir, *self._settings.masked))
         anchor = await drop_anchor()
         try:
-            await self._run(Runtime(root, anchor.pidns if anchor is not None else -1))
+            await self._run(Runtime(root, anchor.first if anchor is not None else None))
         finally:
             if anchor is not None:
                 await asyncio.shield(anchor.close())

@@ -6,10 +6,10 @@ LOOPBACK = "127.0.0.1"
 
 
 class Attachment(NamedTuple):
-    """A pod's place in a network. A process started behind `wrapper` is there."""
+    """A pod's place in a network: `netns` is the path of its namespace, "" the host's own."""
 
     ip: str
-    wrapper: tuple[str, ...] = ()
+    netns: str = ""
 
 
 class Network(Protocol):

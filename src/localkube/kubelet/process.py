@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from localkube.kubelet import launcher
+from localkube.kubelet.anchor import born_beside, child_of
 from localkube.kubelet.sandbox import PATH
 
 Output = Callable[[Literal["stdout", "stderr"], bytes], None]
@@ -48,8 +49,10 @@ class Command(msgspec.Struct, frozen=True):
     """What `launcher.encode` made."""
     marker: str = ""
     """Set as `MARKER` in bubblewrap's own environment, to find what a crash may have left."""
-    pidns: int = -1
-    """Descriptor of the PID namespace to start below."""
+    beside: int | None = None
+    """A process in whose PID namespace to start; None is our own."""
+    forks: bool = False
+    """Whether `wrapper` forks, so that its first process keeps our descriptors open."""
     arguments: Sequence[str] = ()
     """NUL-separated for bubblewrap's `--args`: so that neither paths nor values show in the host's `ps`."""
 
@@ -101,9 +104,9 @@ class Process:
         os.close(fd)
         self._streams.pop(fd).set_result(None)
 
-    def target(self, pid: int) -> None:
+    def target(self, pid: int | None) -> None:
         """Learn who gets the signals."""
-        if self._exited.done():
+        if pid is None or self._exited.done():
             return
         with contextlib.suppress(ProcessLookupError):
             self._target = os.pidfd_open(pid)
@@ -149,10 +152,7 @@ async def start(command: Command, output: Output) -> Process:
     if command.arguments:
         arguments = _memory(b"".join(word.encode() + b"\0" for word in command.arguments))
         fds.append(arguments)
-        words += ["--info-fd", str(info_end), "--args", str(arguments)]
-        if command.pidns >= 0:
-            words += ["--pidns", str(command.pidns)]
-        words.append("--")
+        words += ["--info-fd", str(info_end), "--args", str(arguments), "--"]
     words += [command.python, "-I", "-S", "-c", _SOURCE, str(launch), str(report_end)]
     last_words = bytearray()
     started = False
@@ -164,16 +164,17 @@ async def start(command: Command, output: Output) -> Process:
             last_words.extend(data)
 
     try:
-        popen = subprocess.Popen(  # noqa: ASYNC220 (vfork and exec take a millisecond; all waiting is below)
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": PATH, MARKER: command.marker},
-            cwd="/",
-            pass_fds=[*fds, command.pidns] if command.pidns >= 0 else fds,
-            start_new_session=True,
-        )
+        with born_beside(command.beside):
+            popen = subprocess.Popen(  # noqa: ASYNC220 (vfork and exec take a millisecond; waiting is below)
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={"PATH": PATH, MARKER: command.marker},
+                cwd="/",
+                pass_fds=fds,
+                start_new_session=True,
+            )
     except OSError as error:
         for fd in (report, info):
             os.close(fd)
@@ -185,9 +186,9 @@ async def start(command: Command, output: Output) -> Process:
     assert popen.stderr is not None
     process = Process(popen)
     try:
-        said = await _drain(report)
+        said = await _drain(report, b"+" if command.forks else b"")
         if command.arguments:
-            _learn(process, await _drain(info))
+            process.target(_first(popen.pid, command.beside, await _drain(info)))
         else:
             os.close(info)
             process.target(popen.pid)
@@ -217,14 +218,17 @@ def _memory(data: bytes) -> int:
     return fd
 
 
-def _learn(process: Process, info: bytes) -> None:
-    if info:
-        document: dict[str, Any] = msgspec.json.decode(info)
-        process.target(document["child-pid"])
+def _first(bwrap: int, beside: int | None, info: bytes) -> int | None:
+    """The container's first process, as the host counts; None when it has ended already."""
+    if beside is not None:
+        # what bubblewrap says is how they count in there
+        return child_of(bwrap)
+    document: dict[str, Any] = msgspec.json.decode(info) if info else {}
+    return document.get("child-pid")
 
 
-async def _drain(fd: int) -> bytes:
-    """All that is written to a pipe until its last writer has closed it; closes it too."""
+async def _drain(fd: int, end: bytes = b"") -> bytes:
+    """All that is written to a pipe until its last writer has closed it, or `end` came; closes it."""
     loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
     done: asyncio.Future[bytes] = loop.create_future()
@@ -236,7 +240,7 @@ async def _drain(fd: int) -> bytes:
         except BlockingIOError:
             return
         data.extend(piece)
-        if not piece and not done.done():
+        if (not piece or (end and piece.endswith(end))) and not done.done():
             loop.remove_reader(fd)
             done.set_result(bytes(data))
 

@@ -3,7 +3,6 @@
 import os
 import posixpath
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from localkube.kubelet import environment, launcher, poddir, sandbox, securitycontext, volumedir
 from localkube.kubelet.environment import Environment
 from localkube.kubelet.hostroot import HostRoot
+from localkube.kubelet.network import Attachment
 from localkube.kubelet.poddir import PodDir
 from localkube.kubelet.process import Command, Process
 from localkube.kubelet.sandbox import Mount, MountRefused, Sandbox
@@ -41,7 +41,7 @@ class Prepared(msgspec.Struct, frozen=True):
 class Runtime:
     """What the host offers for running containers."""
 
-    def __init__(self, root: HostRoot, pidns: int = -1):
+    def __init__(self, root: HostRoot, anchor: int | None = None):
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise NotInstalled("pods need bubblewrap, and there is no bwrap on PATH: install bubblewrap")
@@ -49,7 +49,7 @@ class Runtime:
         self.nsenter = shutil.which("nsenter") or "nsenter"
         self.privileged = os.geteuid() == 0
         self.root = root
-        self._pidns = pidns
+        self._anchor = anchor
         self._host = sandbox.Host()
 
     def base_environment(self, pod: dict[str, Any], who: Identity) -> dict[str, str]:
@@ -68,8 +68,7 @@ class Runtime:
         composed: Environment,
         who: Identity,
         files: PodDir,
-        ip: str,
-        wrapper: Sequence[str],
+        place: Attachment,
     ) -> Prepared:
         """Make the container's own files and its command line. Raises ConfigFailed and CreateFailed."""
         if (reason := securitycontext.refusal(pod, container)) is not None:
@@ -77,7 +76,9 @@ class Runtime:
         variables = composed.variables
         directory = posixpath.normpath(posixpath.join("/", container.get("workingDir") or "/"))
         mounts = self._volumes(pod, container, files, variables)
-        mounts += self._own_files(pod, container, container_id, who, files, ip, {m.path for m in mounts})
+        mounts += self._own_files(
+            pod, container, container_id, who, files, place.ip, {m.path for m in mounts}
+        )
         box = Sandbox(
             hostname=poddir.hostname(pod),
             directory=directory,
@@ -91,26 +92,33 @@ class Runtime:
             raise CreateFailed(str(error)) from None
         words = environment.command(container, variables)
         command = Command(
-            wrapper=[*wrapper, self.bwrap],
+            wrapper=[*self._enter(place), self.bwrap],
             python=self.root.python,
             launch=self._launch(who, directory, words, variables),
             marker=str(files.root.parent),
-            pidns=self._pidns,
+            beside=self._anchor,
             arguments=arguments,
         )
         return Prepared(command, who, variables, directory)
 
     def execute(self, prepared: Prepared, process: Process, words: list[str]) -> Command:
         """A command in a container that runs, with its environment (exec probes and hooks)."""
-        wrapper = [self.nsenter, "--target", str(process.pid)]
-        wrapper += ["--mount", "--uts", "--ipc", "--net", "--pid"]
+        wrapper = [self.nsenter, "--target", str(process.pid), "--mount", "--uts", "--ipc", "--net"]
         if not self.privileged:
-            wrapper += ["--user", "--preserve-credentials"]
+            wrapper += ["--user", "--preserve-credentials", "--pid"]
         return Command(
             wrapper=[*wrapper, "--"],
             python=self.root.python,
             launch=self._launch(prepared.who, prepared.directory, words, prepared.variables),
+            beside=process.pid if self.privileged else None,
+            forks=not self.privileged,
         )
+
+    def _enter(self, place: Attachment) -> list[str]:
+        words = [f"--net={place.netns}"] if place.netns else []
+        if self._anchor is not None:
+            words.append(f"--mount=/proc/{self._anchor}/ns/mnt")
+        return [self.nsenter, *words, "--"] if words else []
 
     def _launch(self, who: Identity, directory: str, words: list[str], variables: dict[str, str]) -> bytes:
         host = (-1, -1)

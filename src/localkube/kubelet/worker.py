@@ -286,9 +286,8 @@ class Worker:
         composed = environment.compose(self.pod, container.spec, self._lookup, self._facts(), base)
         for message in composed.skipped:
             self._tell(container, "InvalidEnvironmentVariableNames", message, "Warning")
-        attached = self._attached
         return runtime.prepare(
-            self.pod, container.spec, container_id, composed, who, self.files, attached.ip, attached.wrapper
+            self.pod, container.spec, container_id, composed, who, self.files, self._attached
         )
 
     def _block(self, container: Container, reason: str, message: str) -> None:

@@ -132,7 +132,7 @@ async def test_two_localkubes_have_two_networks(two_bridges: tuple[Bridge, Bridg
 async def test_what_a_killed_localkube_leaves_is_swept_away() -> None:
     dead = await bridge.open_bridge()
     attached = await dead.attach("u")
-    number, name = dead._number, attached.wrapper[1].rpartition("/")[2]
+    number, name = dead._number, attached.netns.rpartition("/")[2]
     orphan = subprocess.Popen([shutil.which("nsenter"), f"--net=/run/netns/{name}", "sleep", "60"])
     while dead._chores:
         await asyncio.sleep(0.01)

@@ -32,13 +32,15 @@ Name = Annotated[str, PathParameter(description="The name of the object")]
 def routes(service: BatchService, user_of: UserOf) -> Router:
     """Everything below `settings.prefix`."""
 
-    async def provide_user(request: Request[Any, Any, Any]) -> User:
-        return await user_of(request)
-
-    async def provide_batch(request: Request[Any, Any, Any]) -> ClusterBatch:
+    def provide_batch(request: Request[Any, Any, Any]) -> ClusterBatch:
         return service.on(request.path_params.get("cluster", ""))
 
-    async def provide_service() -> BatchService:
+    # After the batch, which it does not use: an unknown cluster is a 404 whoever asks, and dependencies that
+    # do not depend on each other cost a task each.
+    async def provide_user(request: Request[Any, Any, Any], batch: Batch) -> User:
+        return await user_of(request)
+
+    def provide_service(batch: Batch) -> BatchService:
         return service
 
     calls = [
@@ -61,9 +63,9 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
         path=service.settings.prefix or "/",
         route_handlers=[root, *calls, Router(path="/clusters/{cluster:str}", route_handlers=[root, *calls])],
         dependencies={
+            "batch": Provide(provide_batch, sync_to_thread=False),
             "user": Provide(provide_user),
-            "batch": Provide(provide_batch),
-            "service": Provide(provide_service),
+            "service": Provide(provide_service, sync_to_thread=False),
         },
         tags=["kbatch"],
         request_max_body_size=None,  # submission.decode says it in kbatch's form

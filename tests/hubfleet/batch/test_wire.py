@@ -44,7 +44,12 @@ def objects(model: str, depth: int = 5) -> st.SearchStrategy[dict[str, Any]]:
         more = st.sets(st.sampled_from(sorted(cls.openapi_types)), max_size=4)
         keys = always | draw(more) if depth > 0 else required
         keys = keys - {"managed_fields"}  # whose fieldsV1 is an object of a form of its own
-        return {cls.attribute_map[k]: draw(values(cls.openapi_types[k], depth)) for k in sorted(keys)}
+        return {cls.attribute_map[k]: draw(value(k)) for k in sorted(keys)}
+
+    def value(key: str) -> st.SearchStrategy[Any]:
+        if cls.openapi_types[key] == "object" and "int" in str(cls.model_fields[key].annotation):
+            return st.integers(1, 2**16) | names  # a port, by number or by name
+        return values(cls.openapi_types[key], depth)
 
     return build()
 

@@ -4,7 +4,8 @@ Everything on the host is named after one number, which is also the subnet and a
 bridge, `lk3-7` the namespace of the pod with host number 7 and `lk3v7` its cable. Whoever holds the lock of 3
 owns all of that; what the lock of a dead process leaves is swept away by the next start, whoever it is.
 
-A namespace with its cable takes some 20 ms to make, so a few are kept ready.
+A namespace with its cable takes some 20 ms to make, so a few are kept ready, and many that are wanted at
+once are made at once.
 """
 
 import asyncio
@@ -17,13 +18,14 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
+from localkube.kubelet import netdevice
 from localkube.kubelet.network import Attachment
 
 _RANGE = IPv4Network("10.88.0.0/13")
@@ -32,6 +34,8 @@ _PREFIX = 22
 
 _READY = 4
 """Namespaces kept ready."""
+_AT_ONCE = 16
+"""Namespaces made by one call of `ip`."""
 
 _LOCKS = Path("/run/localkube")
 _NETNS = Path("/run/netns")
@@ -56,6 +60,7 @@ class Bridge:
         self.host_ip = str(subnet[1])
         self._free: deque[int] = deque(range(2, subnet.num_addresses - 1))
         self._ready: deque[int] = deque()
+        self._waiting: deque[asyncio.Future[int]] = deque()
         self._used: dict[str, int] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._refilling = False
@@ -65,10 +70,21 @@ class Bridge:
         """Raises OSError when the namespace cannot be made."""
         host = self._used.get(uid)
         if host is None:
-            host = self._ready.popleft() if self._ready else await self._make()
-            self._used[uid] = host
+            host = self._used[uid] = self._ready.popleft() if self._ready else await self._next()
             self.refill()
         return Attachment(str(self._subnet[host]), f"{_NETNS}/{self._name(host)}")
+
+    async def _next(self) -> int:
+        """The next that is made."""
+        promised: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(promised)
+        self.refill()
+        try:
+            return await promised
+        except asyncio.CancelledError:
+            if promised.done() and not promised.cancelled() and promised.exception() is None:
+                self._ready.append(promised.result())
+            raise
 
     async def detach(self, uid: str) -> None:
         """The namespace is taken away soon: the kernel takes its time, and nobody waits for it."""
@@ -84,10 +100,13 @@ class Bridge:
         os.close(self._lock)
 
     def refill(self) -> None:
-        """Have namespaces made ahead of need."""
-        if not self._refilling and len(self._ready) < _READY:
+        """Have namespaces made for who waits and ahead of need."""
+        if not self._refilling and self._missing() > 0:
             self._refilling = True
             self._chore(self._fill())
+
+    def _missing(self) -> int:
+        return _READY + len(self._waiting) - len(self._ready)
 
     def _chore(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -96,50 +115,58 @@ class Bridge:
 
     async def _fill(self) -> None:
         try:
-            while len(self._ready) < _READY and not self._closed:
-                self._ready.append(await self._make())
+            while (missing := self._missing()) > 0 and not self._closed:
+                for host in await self._make(min(missing, _AT_ONCE)):
+                    while self._waiting and self._waiting[0].done():
+                        self._waiting.popleft()
+                    if self._waiting:
+                        self._waiting.popleft().set_result(host)
+                    else:
+                        self._ready.append(host)
         except OSError as error:
-            log.warning("no network namespace could be made ahead", error=str(error))
+            log.warning("no network namespace could be made", error=str(error))
+            while self._waiting:
+                promised = self._waiting.popleft()
+                if not promised.done():
+                    promised.set_exception(OSError(str(error)))
         finally:
             self._refilling = False
 
     def _name(self, host: int) -> str:
         return f"lk{self._number}-{host}"
 
-    async def _make(self) -> int:
-        if not self._free:
+    async def _make(self, count: int) -> list[int]:
+        hosts = [self._free.popleft() for _ in range(min(count, len(self._free)))]
+        if not hosts:
             raise OSError(f"all addresses of {self._subnet} are in use")
-        host = self._free.popleft()
-        name, cable = self._name(host), f"lk{self._number}v{host}"
-        try:
-            await self._run(
-                [],
+        lines = []
+        for host in hosts:
+            name, cable = self._name(host), f"lk{self._number}v{host}"
+            lines += [
                 f"netns add {name}",
                 f"link add {cable} type veth peer name eth0 netns {name}",
                 f"link set {cable} group {_group(self._number)} master lk{self._number} up",
-            )
-            await self._run(
-                ["-n", name],
-                "link set lo up",
-                f"addr add {self._subnet[host]}/{_PREFIX} dev eth0",
-                "link set eth0 up",
-                f"route add default via {self.host_ip}",
-            )
+            ]
+        try:
+            await self._run(lines)
+            for host in hosts:
+                address = IPv4Interface((self._subnet[host], _PREFIX))
+                netdevice.configure(_NETNS / self._name(host), "eth0", address, self.host_ip)
         except BaseException:
-            self._chore(self._unmake(host))
+            for host in hosts:
+                self._chore(self._unmake(host))
             raise
-        return host
+        return hosts
 
     async def _unmake(self, host: int) -> None:
         with contextlib.suppress(OSError):
-            await self._run([], f"netns del {self._name(host)}")
+            await self._run([f"netns del {self._name(host)}"])
         # to the end of the queue: what still knows the address should find nobody there for long
         self._free.append(host)
 
-    async def _run(self, options: Sequence[str], *lines: str) -> None:
+    async def _run(self, lines: Sequence[str]) -> None:
         process = await asyncio.create_subprocess_exec(
             self._ip,
-            *options,
             "-batch",
             "-",
             stdin=asyncio.subprocess.PIPE,
@@ -163,12 +190,13 @@ async def open_bridge() -> Bridge:
     name = f"lk{number}"
     try:
         await bridge._run(
-            [],
-            f"link add {name} type bridge",
-            f"addr add {bridge.host_ip}/{_PREFIX} dev {name}",
-            f"link set {name} up",
+            [
+                f"link add {name} type bridge",
+                f"addr add {bridge.host_ip}/{_PREFIX} dev {name}",
+                f"link set {name} up",
+            ]
         )
-        bridge._ready.append(await bridge._make())
+        bridge._ready.extend(await bridge._make(1))
     except OSError as error:
         await bridge.close()
         raise Unavailable(str(error)) from None

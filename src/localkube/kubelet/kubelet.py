@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from localkube.kubelet.anchor import drop_anchor
 from localkube.kubelet.bridge import Unavailable
 from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
-from localkube.kubelet.poddir import PodDir
+from localkube.kubelet.poddir import PodDir, SharedEtc
 from localkube.kubelet.runtime import Runtime
 from localkube.kubelet.settings import Settings
 from localkube.kubelet.worker import MANAGER, Site, Worker
@@ -68,7 +69,8 @@ class Kubelet:
         root = await asyncio.to_thread(hostroot.scan, (self._data_dir, *self._settings.masked))
         anchor = await drop_anchor()
         try:
-            await self._run(Runtime(root, anchor.first if anchor is not None else None))
+            shared = SharedEtc(self._data_dir / "kubelet" / "etc")
+            await self._run(Runtime(root, shared, anchor.first if anchor is not None else None))
         finally:
             if anchor is not None:
                 await asyncio.shield(anchor.close())
@@ -159,7 +161,9 @@ class Kubelet:
         worker, _ = self._workers.pop(uid)
         self._tokens.pop(uid, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a pod's worker failed", pod=worker.pod["metadata"]["name"], exc_info=error)
+            # as text: a renderer that shows local variables would show the pod's secrets
+            text = "".join(traceback.format_exception(error))
+            log.error("a pod's worker failed", pod=worker.pod["metadata"]["name"], error=text)
 
     async def _forget_all_but(self, uids: set[str]) -> None:
         """Catch up with deletions that no watch told about."""

@@ -1,5 +1,6 @@
 """The files of one pod below localkube's data directory, and what of them the pod sees as its own /etc."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -27,8 +28,10 @@ class PodDir:
         self.root = pods / uid
 
     def make(self) -> None:
-        for name in ("volumes", "etc", "logs", "messages"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+        if not self.root.exists():
+            self.root.mkdir()
+            for name in ("volumes", "etc", "logs", "messages"):
+                (self.root / name).mkdir()
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
@@ -47,11 +50,32 @@ class PodDir:
         self.log(container_id).unlink(missing_ok=True)
         self.message(container_id).unlink(missing_ok=True)
 
-    def write_etc(self, name: str, text: str) -> Path:
-        path = self.root / "etc" / name
+    def etc(self, name: str, text: str) -> Path:
+        """A file of the pod's /etc, made where it is missing: pods do not change their names."""
+        return _readable(self.root / "etc" / name, text)
+
+
+class SharedEtc:
+    """Files of /etc that are the same for many pods, by what is in them."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self._known: dict[str, Path] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def file(self, text: str) -> Path:
+        path = self._known.get(text)
+        if path is None:
+            name = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+            path = self._known[text] = _readable(self._directory / name, text)
+        return path
+
+
+def _readable(path: Path, text: str) -> Path:
+    if not path.exists():
         path.write_text(text)
         path.chmod(0o644)
-        return path
+    return path
 
 
 def hostname(pod: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from localkube.kubelet import environment, launcher, poddir, sandbox, securityco
 from localkube.kubelet.environment import Environment
 from localkube.kubelet.hostroot import HostRoot
 from localkube.kubelet.network import Attachment
-from localkube.kubelet.poddir import PodDir
+from localkube.kubelet.poddir import PodDir, SharedEtc
 from localkube.kubelet.process import Command, Process
 from localkube.kubelet.sandbox import Mount, MountRefused, Sandbox
 from localkube.kubelet.securitycontext import ConfigFailed, Identity
@@ -41,7 +41,7 @@ class Prepared(msgspec.Struct, frozen=True):
 class Runtime:
     """What the host offers for running containers."""
 
-    def __init__(self, root: HostRoot, anchor: int | None = None):
+    def __init__(self, root: HostRoot, shared: SharedEtc, anchor: int | None = None):
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise NotInstalled("pods need bubblewrap, and there is no bwrap on PATH: install bubblewrap")
@@ -49,6 +49,7 @@ class Runtime:
         self.nsenter = shutil.which("nsenter") or "nsenter"
         self.privileged = os.geteuid() == 0
         self.root = root
+        self._shared = shared
         self._anchor = anchor
         self._host = sandbox.Host()
 
@@ -160,17 +161,15 @@ class Runtime:
         taken: set[str],
     ) -> list[Mount]:
         """The parts of /etc that are the pod's own, and the file for the container's last words."""
-        name = container["name"]
         made = {
-            "/etc/hostname": files.write_etc("hostname", poddir.hostname(pod) + "\n"),
-            "/etc/passwd": files.write_etc(f"passwd-{name}", poddir.passwd(self.root.passwd, who)[0]),
-            "/etc/group": files.write_etc(
-                f"group-{name}", poddir.group(self.root.group, (who.gid, *who.groups))
-            ),
+            "/etc/hostname": files.etc("hostname", poddir.hostname(pod) + "\n"),
+            "/etc/passwd": self._shared.file(poddir.passwd(self.root.passwd, who)[0]),
+            "/etc/group": self._shared.file(poddir.group(self.root.group, (who.gid, *who.groups))),
+            "/etc/resolv.conf": self._shared.file(poddir.resolv_conf()),
         }
         if not pod["spec"].get("hostNetwork"):
-            made["/etc/hosts"] = files.write_etc("hosts", poddir.hosts(pod, ip))
-        made["/etc/resolv.conf"] = files.write_etc("resolv.conf", poddir.resolv_conf())
+            # a pod that localkube restarts under has another address then
+            made["/etc/hosts"] = files.etc(f"hosts-{ip}", poddir.hosts(pod, ip))
         mounts = []
         for path, source in made.items():
             # bubblewrap does not follow a symlink that leads out of /etc, as systemd-resolved's does

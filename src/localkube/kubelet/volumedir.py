@@ -29,21 +29,28 @@ def make_empty(root: Path, owner: tuple[int, int], group: int | None) -> None:
 def write(root: Path, files: Payload, owner: tuple[int, int]) -> None:
     """Make a volume hold exactly these files, readable by `owner` as their modes say."""
     root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o755)
     version = root / f"..{secrets.token_hex(5)}"
-    version.mkdir(mode=0o755)
+    version.mkdir()
+    for directory in (root, version):
+        # whatever the umask of localkube is
+        directory.chmod(0o755)
     for path, file in files.items():
         target = version / path
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        for parent in reversed(PurePosixPath(path).parents[:-1]):
+            (version / parent).mkdir(exist_ok=True)
+            (version / parent).chmod(0o755)
         target.write_bytes(file.data)
         if os.geteuid() == 0:
             os.chown(target, *owner)
         target.chmod(file.mode)
     link = root / _DATA
     before = link.readlink() if link.is_symlink() else None
-    fresh = root / "..data_tmp"
-    fresh.symlink_to(version.name)
-    fresh.replace(link)
+    if before is None:
+        link.symlink_to(version.name)
+    else:
+        fresh = root / "..data_tmp"
+        fresh.symlink_to(version.name)
+        fresh.replace(link)
     tops = {PurePosixPath(path).parts[0] for path in files}
     for entry in list(root.iterdir()):
         if not entry.name.startswith("..") and entry.name not in tops:

@@ -109,8 +109,7 @@ class Worker:
         finally:
             for running in self._running.values():
                 running.kill()
-            if self._watchers:
-                await asyncio.shield(asyncio.wait(self._watchers))
+            await asyncio.shield(asyncio.gather(*self._watchers, return_exceptions=True))
             await asyncio.shield(self._detach())
         await asyncio.to_thread(self.files.remove)
 
@@ -393,8 +392,7 @@ class Worker:
         for container in reversed(self._containers):
             if container.kind == "sidecar" and container.name in self._running:
                 await self._running[container.name].stop(end)
-        if self._watchers:
-            await asyncio.wait(self._watchers)
+        await asyncio.gather(*self._watchers)
         await self._detach()
         self._final = True
         self._publish()

@@ -12,6 +12,10 @@ from localkube.apiserver.resources import Resource
 from localkube.apiserver.responses import Receive, Response, to_yaml, warning_headers
 from localkube.apiserver.store import Version, key_of
 
+DRAIN_LIMIT = 32 * 2**20
+"""Bytes of a body that are read although they are too many: a client that still sends does not read, and would
+see its connection break off instead of the 413."""
+
 
 class Exchange:
     """`resource` and `target` are set once the path is known to lead to objects (`aim`)."""
@@ -65,21 +69,24 @@ class Exchange:
     async def body(self) -> bytes:
         """The whole body. Raises StatusError 413 beyond the limit."""
         length = self.header("content-length")
-        if length.isdigit() and int(length) > bodies.LIMIT:
+        size = int(length) if length.isdigit() else 0
+        if size > DRAIN_LIMIT:
             raise status.too_large()
         chunks: list[bytes] = []
         size = 0
-        while True:
+        while size <= DRAIN_LIMIT:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise status.bad_request("the client went away before the end of the body")
             chunk = message.get("body", b"")
             size += len(chunk)
-            if size > bodies.LIMIT:
-                raise status.too_large()
-            chunks.append(chunk)
+            if size <= bodies.LIMIT:
+                chunks.append(chunk)
             if not message.get("more_body"):
-                return b"".join(chunks)
+                break
+        if size > bodies.LIMIT:
+            raise status.too_large()
+        return b"".join(chunks)
 
     async def objects(self, encoded: bytes, code: int = 200) -> Response:
         """An answer that tells of the store's state: it waits until that state is durable."""

@@ -13,8 +13,8 @@ from localkube.apiserver.responses import Receive, Response, to_yaml, warning_he
 from localkube.apiserver.store import Version, key_of
 
 DRAIN_LIMIT = 32 * 2**20
-"""Bytes of a body that are read although they are too many: a client that still sends does not read, and would
-see its connection break off instead of the 413."""
+"""Bytes of a body that are read although they are too many: a client that still sends does not read, and
+would see its connection break off instead of the 413."""
 
 
 class Exchange:

@@ -1,4 +1,4 @@
-"""The README's promise: one command from a clean clone to a finished job, and a tour that works word for word."""
+"""The README's promise: one command to a finished job, and a tour that works word for word."""
 
 import os
 import re

@@ -5,7 +5,7 @@ created job is a 200). Bodies are read as they are and checked in `submission`: 
 gets the same form of answer.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from litestar import Request, Response, Router, delete, get, post
@@ -14,8 +14,9 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
 from litestar.params import FromQuery, PathParameter, SkipValidation
-from litestar.response import Stream
+from litestar.types import ASGIApp
 
+from hubfleet.batch.chunks import Chunks
 from hubfleet.batch.service import BatchService, ClusterBatch
 from hubfleet.batch.workloads import Answer
 from hubfleet.identity.user import User
@@ -110,9 +111,9 @@ async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/jobs/logs/{name:str}")
-async def job_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> Stream:
+async def job_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> ASGIApp:
     """The log of all pods of a job, or of one pod."""
-    return _text(await batch.log(await batch.find_log(user, name), follow=stream))
+    return Chunks(await batch.log(await batch.find_log(user, name), follow=stream))
 
 
 @get("/cronjobs")
@@ -146,8 +147,8 @@ async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/pods/logs/{name:str}")
-async def pod_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> Stream:
-    return _text(await batch.log(await batch.find_log(user, name, pods_only=True), follow=stream))
+async def pod_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> ASGIApp:
+    return Chunks(await batch.log(await batch.find_log(user, name, pods_only=True), follow=stream))
 
 
 async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
@@ -163,7 +164,3 @@ async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
 def _json(answer: Answer) -> Response[bytes]:
     body, headers = answer
     return Response(body, media_type=MediaType.JSON, headers=headers)
-
-
-def _text(chunks: AsyncGenerator[bytes, None]) -> Stream:
-    return Stream(chunks, media_type="text/plain; charset=utf-8")

@@ -16,7 +16,7 @@ from contextlib import aclosing, contextmanager
 import msgspec
 
 from hubfleet.batch import podview
-from hubfleet.batch.podview import Job, Pod
+from hubfleet.batch.podview import Follow, InitFailed, Job, Over, Pod, next_step
 from hubfleet.batch.workloads import Workloads
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
@@ -108,7 +108,8 @@ class Logs:
                 raise _no_pods(target.job)
             pods = [pod for pod in pods if pod.started or pod.failed_init] or pods[:1]
         first_pod = pods[0]
-        if self._now(target, first_pod) and not (first_pod.started or first_pod.ended):
+        watched = self._now(target, first_pod.name, first_pod.metadata.uid) is not None
+        if watched and not (first_pod.started or first_pod.ended):
             # The API server says this of a pod that has a node, and of one that has none says nothing at all.
             raise UserError(
                 400,
@@ -123,7 +124,8 @@ class Logs:
 
         async def body() -> AsyncGenerator[bytes]:
             async with aclosing(chunks):
-                yield first
+                if first:
+                    yield first
                 async for chunk in chunks:
                     yield chunk
 
@@ -139,43 +141,68 @@ class Logs:
         return self._follow(target)
 
     async def _follow(self, target: Target) -> AsyncGenerator[bytes]:
-        seen = False
+        # This lives long, and so does every local variable of it: decoded pods and jobs are kept in none.
         wake = asyncio.Event()
         deadline = time.monotonic() + self._wait
         readers: dict[str, _Reader] = {}
         several = target.job is not None and target.job.has_several_pods
+        seen = False
         with self._changes.telling(target.namespace, wake):
             try:
                 while True:
                     wake.clear()
-                    for pod in self._known(target):
-                        if pod.metadata.uid not in readers:
-                            readers[pod.metadata.uid] = _Reader(pod.name, self._pod(target, pod), wake)
+                    self._start_readers(target, readers, wake)
                     for reader in readers.values():
                         for line in reader.take():
                             yield _named(reader.name, line) if several or len(readers) > 1 else line or b" "
-                    job = self._job_now(target)
-                    gone = seen and job is None
-                    seen = seen or job is not None
-                    over = target.job is None or gone or _is_over(job, bool(readers))
-                    if over and all(reader.done for reader in readers.values()):
+                    here = self._job_is_here(target)
+                    seen = seen or here
+                    if all(reader.done for reader in readers.values()) and (
+                        (seen and not here) or self._is_over(target, has_pods=bool(readers))
+                    ):
                         break
-                    if await _within(self._patience, wake) or readers:
+                    if readers:
+                        await wake.wait()
                         continue
-                    if time.monotonic() > deadline or (job is not None and job.end is not None):
+                    if await _within(self._patience, wake):
+                        continue
+                    if time.monotonic() > deadline or self._has_ended(target):
                         break
-                    note = ", the job is queued" if job is not None and job.queued else ""
-                    yield f"kbatch: waiting for a pod{note}".encode()
+                    yield self._waiting_for_a_pod(target).encode()
                 if not readers:
                     yield _without_a_pod(self._job_now(target)).encode()
             finally:
                 for reader in readers.values():
                     await reader.close()
 
+    def _start_readers(self, target: Target, readers: "dict[str, _Reader]", wake: asyncio.Event) -> None:
+        for pod in self._known(target):
+            uid = pod.metadata.uid
+            if uid not in readers:
+                readers[uid] = _Reader(pod.name, self._pod(target, pod.name, uid), wake)
+
+    def _job_is_here(self, target: Target) -> bool:
+        return self._job_now(target) is not None
+
+    def _is_over(self, target: Target, *, has_pods: bool) -> bool:
+        """Whether no pod is to come. A Job's end may be told before the pod that ended it."""
+        job = self._job_now(target)
+        return target.job is None or (
+            job is not None and job.end is not None and (has_pods or not job.had_pods)
+        )
+
+    def _has_ended(self, target: Target) -> bool:
+        job = self._job_now(target)
+        return job is not None and job.end is not None
+
+    def _waiting_for_a_pod(self, target: Target) -> str:
+        job = self._job_now(target)
+        return "kbatch: waiting for a pod" + (", the job is queued" if job and job.queued else "")
+
     def _known(self, target: Target) -> list[Pod]:
         if target.job is None:
             assert target.pod is not None
-            return [self._now(target, target.pod) or target.pod]
+            return [self._now(target, target.pod.name, target.pod.metadata.uid) or target.pod]
         name = target.job.metadata.name
         found = [
             podview.pod(item.raw)
@@ -184,10 +211,10 @@ class Logs:
         ]
         return sorted(found, key=lambda pod: pod.age_order)
 
-    def _now(self, target: Target, pod: Pod) -> Pod | None:
+    def _now(self, target: Target, name: str, uid: str) -> Pod | None:
         """The pod as we last heard of it; None where it is gone."""
-        item = self._pods.get(target.namespace, pod.name)
-        return podview.pod(item.raw) if item is not None and item.uid == pod.metadata.uid else None
+        item = self._pods.get(target.namespace, name)
+        return podview.pod(item.raw) if item is not None and item.uid == uid else None
 
     def _job_now(self, target: Target) -> Job | None:
         """The job as we last heard of it; None where it is gone, or where we have not heard of it yet."""
@@ -196,46 +223,47 @@ class Logs:
         item = self._jobs.get(target.namespace, target.job.metadata.name)
         return podview.job(item.raw) if item is not None and item.uid == target.job.metadata.uid else None
 
-    async def _pod(self, target: Target, pod: Pod) -> AsyncGenerator[list[bytes]]:
+    async def _pod(self, target: Target, name: str, uid: str) -> AsyncGenerator[list[bytes]]:
         """One pod's lines: of every run of its container, from its start to the pod's end."""
         deadline = time.monotonic() + self._wait
-        watched = self._now(target, pod) is not None
         followed = -1  # which run: 0 is the first one, each restart counts one more
         wake = asyncio.Event()
+        if self._now(target, name, uid) is None and target.pod is not None:
+            # Not one that we watch: the API server says what there is to say.
+            async for lines in self._lines(target, name, target.pod.container, follow=True):
+                yield lines
+            return
         with self._changes.telling(target.namespace, wake):
             while True:
                 wake.clear()
-                # Of one that we do not watch, the API server says what there is to say.
-                known = self._now(target, pod) if watched else pod
-                if known is None:
-                    return
-                if known.failed_init is not None:
-                    yield await self._init_failure(target, known)
-                    return
-                if known.restarts > followed and (not watched or (known.started and not _waiting(known))):
-                    followed = known.restarts
-                    async for lines in self._lines(target, known, follow=True):
+                step = next_step(self._now(target, name, uid), followed)
+                if isinstance(step, Follow):
+                    followed = step.run
+                    async for lines in self._lines(target, name, step.container, follow=True):
                         yield lines
-                    if not watched:
+                elif isinstance(step, InitFailed):
+                    yield await self._init_failure(target, name, step)
+                    return
+                elif isinstance(step, Over):
+                    if step.message:
+                        yield [step.message.encode()]
+                    return
+                elif followed >= 0:
+                    await wake.wait()
+                elif not await _within(self._patience, wake):
+                    yield [f"kbatch: pod {name} is waiting: {step.why}".encode()]
+                    if time.monotonic() > deadline:
+                        yield [f"kbatch: pod {name} did not start within {self._wait:.0f} s".encode()]
                         return
-                    continue
-                if known.ended:
-                    if followed < 0:
-                        yield [f"kbatch: pod {pod.name} ended: {known.why_waiting()}".encode()]
-                    return
-                if await _within(self._patience, wake) or followed >= 0:
-                    continue
-                yield [f"kbatch: pod {pod.name} is waiting: {known.why_waiting()}".encode()]
-                if time.monotonic() > deadline:
-                    yield [f"kbatch: pod {pod.name} did not start within {self._wait:.0f} s".encode()]
-                    return
 
-    async def _lines(self, target: Target, pod: Pod, *, follow: bool) -> AsyncGenerator[list[bytes]]:
+    async def _lines(
+        self, target: Target, pod: str, container: str, *, follow: bool
+    ) -> AsyncGenerator[list[bytes]]:
         try:
             async with self._client.log(
                 target.namespace,
-                pod.name,
-                container=pod.container,
+                pod,
+                container=container,
                 follow=follow,
                 on_behalf_of=target.on_behalf_of,
             ) as chunks:
@@ -251,34 +279,32 @@ class Logs:
                     yield [rest]
         except KubeError as e:
             # The answer began long ago: all that is left is to say it in words.
-            yield [f"kbatch: the log of {pod.name} broke off: {e}".encode()]
+            yield [f"kbatch: the log of {pod} broke off: {e}".encode()]
 
-    async def _init_failure(self, target: Target, pod: Pod) -> list[bytes]:
-        assert pod.failed_init is not None
-        name, end = pod.failed_init
+    async def _init_failure(self, target: Target, pod: str, failed: InitFailed) -> list[bytes]:
         lines: list[bytes] = []
         try:
             async with self._client.log(
                 target.namespace,
-                pod.name,
-                container=name,
+                pod,
+                container=failed.container,
                 tail_lines=INIT_LINES,
                 on_behalf_of=target.on_behalf_of,
             ) as chunks:
                 lines = b"".join([chunk async for chunk in chunks]).splitlines()
         except KubeError:
-            lines = end.message.encode().splitlines()
-        reason = f" ({end.reason})" if end.reason else ""
-        message = f"kbatch: pod {pod.name} failed in init container {name}: exit code {end.exit_code}{reason}"
+            lines = failed.end.message.encode().splitlines()
+        code = f"exit code {failed.end.exit_code}" + (f" ({failed.end.reason})" if failed.end.reason else "")
+        message = f"kbatch: pod {pod} failed in init container {failed.container}: {code}"
         return [*lines, message.encode()]
 
     async def _read_all(self, target: Target, pods: list[Pod], budget: Budget) -> AsyncGenerator[bytes]:
         for pod in pods:
             if pod.failed_init is not None:
-                lines = await self._init_failure(target, pod)
+                lines = await self._init_failure(target, pod.name, InitFailed(*pod.failed_init))
                 yield b"".join((_named(pod.name, line) if len(pods) > 1 else line) + b"\n" for line in lines)
             elif len(pods) > 1:
-                async for lines in self._lines(target, pod, follow=False):
+                async for lines in self._lines(target, pod.name, pod.container, follow=False):
                     yield b"".join(_named(pod.name, line) + b"\n" for line in lines)
             else:
                 async with self._client.log(
@@ -357,11 +383,6 @@ def _no_pods(job: Job) -> UserError:
     return UserError(404, f"No pods found for job {job.metadata.name}{why}")
 
 
-def _is_over(job: Job | None, has_pods: bool) -> bool:
-    """Whether no pod is to come. A Job's end may be told before the pod that ended it."""
-    return job is not None and job.end is not None and (has_pods or not job.had_pods)
-
-
 def _without_a_pod(job: Job | None) -> str:
     end = job.end if job is not None else None
     if end is not None and end.type == "Failed":
@@ -371,11 +392,6 @@ def _without_a_pod(job: Job | None) -> str:
 
 def _named(pod: str, line: bytes) -> bytes:
     return b"[" + pod.encode() + b"] " + line
-
-
-def _waiting(pod: Pod) -> bool:
-    """Between two runs: the log would be that of the one before."""
-    return pod.main is not None and pod.main.state.waiting is not None
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

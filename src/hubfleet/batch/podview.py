@@ -112,10 +112,6 @@ class Pod(msgspec.Struct, frozen=True):
         )
 
     @property
-    def running(self) -> bool:
-        return self.main is not None and self.main.state.running is not None
-
-    @property
     def restarts(self) -> int:
         return self.main.restart_count if self.main is not None else 0
 
@@ -167,6 +163,47 @@ class Job(msgspec.Struct, frozen=True):
             if condition.type in ("Complete", "Failed") and condition.status == "True":
                 return condition
         return None
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """A run of the container whose log can be read now."""
+
+    run: int
+    container: str
+
+
+class InitFailed(msgspec.Struct, frozen=True):
+    """An init container ended the pod: its log is what there is to read."""
+
+    container: str
+    end: Terminated
+
+
+class Over(msgspec.Struct, frozen=True):
+    """Nothing more is to come; `message` says why, where nothing came at all."""
+
+    message: str = ""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """There will be something to read, later."""
+
+    why: str
+
+
+def next_step(pod: Pod | None, followed: int) -> Follow | InitFailed | Over | Wait:
+    """What to do to read a pod's log to its end; the runs up to `followed` have been read (-1: none yet)."""
+    if pod is None:
+        return Over()
+    if pod.failed_init is not None:
+        return InitFailed(*pod.failed_init)
+    # Between two runs it waits: the log would be that of the one before.
+    between_runs = pod.main is not None and pod.main.state.waiting is not None
+    if pod.restarts > followed and pod.started and not between_runs:
+        return Follow(pod.restarts, pod.container)
+    if pod.ended:
+        return Over("" if followed >= 0 else f"kbatch: pod {pod.name} ended: {pod.why_waiting()}")
+    return Wait(pod.why_waiting())
 
 
 pod = msgspec.json.Decoder(Pod).decode

@@ -153,7 +153,7 @@ def make_server(app: Litestar, host: str, port: int) -> Server:
 
 
 def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
 
     server: Server = granian(
@@ -161,6 +161,7 @@ def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
         host,
         port,
         interface=Interfaces.ASGINL,  # without lifespan messages: `run` opens and closes the application
+        http=HTTPModes.http1,  # to listen for HTTP/2 as well costs 10 KiB for each followed log
         websockets=False,
         backlog=BACKLOG,
         backpressure=CONNECTIONS,

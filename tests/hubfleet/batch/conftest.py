@@ -251,7 +251,13 @@ class Gate:
     def __init__(self, client: Client):
         self._client = client
         self.decide: Callable[[web.Request], str] = lambda _: "pass"
+        self.runner: web.ServerRunner | None = None
         self.hanging = asyncio.Event()
+
+    async def tear_down(self) -> None:
+        """The API server is gone: every connection is cut, and nobody listens."""
+        assert self.runner is not None
+        await self.runner.cleanup()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         verdict = self.decide(request)
@@ -298,7 +304,7 @@ class Gate:
 async def gate(client: Client) -> AsyncIterator[tuple[Gate, str]]:
     """The gate and its URL."""
     gate = Gate(client)
-    runner = web.ServerRunner(web.Server(gate.handle), shutdown_timeout=0.1)
+    gate.runner = runner = web.ServerRunner(web.Server(gate.handle), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

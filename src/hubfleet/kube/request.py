@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,13 +54,13 @@ def prepare(
     GET and DELETE may be repeated; a POST never, a patch only where `idempotent` says so.
     """
     if query:
-        pairs = [
+        pairs = tuple(
             (key, "true" if value is True else str(value))
             for key, value in query.items()
             if value is not None and value is not False and value != ""
-        ]
+        )
         if pairs:
-            path = f"{path}?{urlencode(pairs)}"
+            path = f"{path}?{_encoded(pairs)}"
     headers: tuple[tuple[str, str], ...] = ()
     encoded: bytes | None = None
     if body is not None:
@@ -70,3 +71,8 @@ def prepare(
     if idempotent is None:
         idempotent = method in ("GET", "DELETE")
     return Request(method, path, headers, encoded, idempotent)
+
+
+@lru_cache(maxsize=256)
+def _encoded(pairs: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(pairs)  # the same few for nearly all requests

@@ -1,10 +1,14 @@
 """The kinds that we speak about, and the paths where an API server keeps them."""
 
+import re
 from urllib.parse import quote
 
 import msgspec
 
 from hubfleet.kube.errors import BadRequest
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
+"""What needs no quoting: nearly every name."""
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -53,7 +57,7 @@ def _segment(what: str, value: str) -> str:
     # The API server's own rule (path.IsValidPathSegmentName); "" would turn one object into all of them.
     if not value or value in (".", "..") or "/" in value or "%" in value:
         raise BadRequest("", 400, "BadRequest", f"{what} {value!r} is not a name that an object can have")
-    return quote(value, safe="")
+    return value if _PLAIN.fullmatch(value) else quote(value, safe="")
 
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)

@@ -80,6 +80,7 @@ class Transport:
         self._credentials = credentials
         self._agent = user_agent
         self._connections = connections
+        self._whole_time = aiohttp.ClientTimeout(total=seconds)
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
         self._logs: aiohttp.ClientSession | None = None
@@ -146,8 +147,8 @@ class Transport:
             async with self._requests.request(
                 request.method,
                 URL(self._base + request.path, encoded=True),
-                data=request.body,
-                timeout=aiohttp.ClientTimeout(total=seconds),
+                data=None if request.body is None else aiohttp.BytesPayload(request.body),
+                timeout=self._whole_time if seconds == self.seconds else aiohttp.ClientTimeout(total=seconds),
                 **self._options(request, access),
             ) as response:
                 body = await response.read()

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from hubfleet.batch.manifests import SUBMISSION_LABEL, Plan, owned_by
+from hubfleet.batch.manifests import SUBMISSION_LABEL, Owner, Plan, owned_by
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, KubeError, NotFound
@@ -37,6 +37,8 @@ LAST_MOMENT = 1.0
 OWNERS = {"Job": JOBS, "CronJob": CRONJOBS}
 
 log = structlog.get_logger(__name__)
+
+_decode_owner = msgspec.json.Decoder(Owner).decode
 
 
 async def create(
@@ -64,7 +66,7 @@ class _Creation:
         except KubeError as e:
             await self._undo(resource, e)
             raise
-        await self._give_parts_to(msgspec.json.decode(raw))
+        await self._give_parts_to(_decode_owner(raw))
         return raw
 
     async def _create(self, resource: Resource, obj: dict[str, Any]) -> msgspec.Raw:
@@ -77,7 +79,7 @@ class _Creation:
             budget=self._budget,
         )
 
-    async def _give_parts_to(self, owner: dict[str, Any]) -> None:
+    async def _give_parts_to(self, owner: Owner) -> None:
         """A failure is no failure of the submission: the Job runs, and the collector does this later."""
         patch = owned_by(owner)
         answers = await asyncio.gather(

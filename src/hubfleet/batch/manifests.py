@@ -5,10 +5,9 @@ done to a job is kbatch-proxy's: the operator's template, labels, time to live, 
 """
 
 import base64
-import copy
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -66,6 +65,18 @@ class Plan(msgspec.Struct, frozen=True):
     config_maps: tuple[dict[str, Any], ...]
 
 
+class OwnerMetadata(TypedDict):
+    name: str
+    uid: str
+
+
+class Owner(TypedDict):
+    """What its parts must know of a Job or CronJob."""
+
+    kind: str
+    metadata: OwnerMetadata
+
+
 def generated_name(generate_name: str, entropy: int, limit: int) -> str:
     """`generate_name`, cut as the API server cuts it, and letters made of the random number `entropy`."""
     suffix = ""
@@ -110,11 +121,11 @@ def plan(
     expires: int,
 ) -> Plan:
     """All objects of a submission. `name` is the Job's; `expires` is the Unix time of abandoned parts."""
-    owner = copy.deepcopy(submission.job)
+    owner = _copy(submission.job)
     for metadata in _metadatas(owner, submission.kind):
         _drop_our_labels(metadata)
     # A copy of the template, too: what is merged from it is changed below, and it is for all submissions.
-    owner = _with_template(owner, copy.deepcopy(template), submission.kind)
+    owner = _with_template(owner, _copy(template), submission.kind)
     job = owner["spec"]["jobTemplate"] if submission.kind == "CronJob" else owner
     pod = pod_template(job)["spec"]
     labels = _labels(submission, requester, settings)
@@ -146,7 +157,7 @@ def plan(
     return Plan(submission.kind, name, submission_id, requester.namespace, owner, secret, config_maps)
 
 
-def owned_by(owner: dict[str, Any]) -> dict[str, Any]:
+def owned_by(owner: Mapping[str, Any]) -> dict[str, Any]:
     """The merge patch that gives a part to its Job or CronJob, as created, and takes its expiry away."""
     metadata = owner["metadata"]
     reference = {
@@ -156,6 +167,11 @@ def owned_by(owner: dict[str, Any]) -> dict[str, Any]:
         "uid": metadata["uid"],
     }
     return {"metadata": {"labels": {EXPIRES_LABEL: None}, "ownerReferences": [reference]}}
+
+
+def _copy(obj: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))  # ten times faster than deepcopy
+    return copied
 
 
 def _metadatas(owner: dict[str, Any], kind: Kind) -> Iterator[dict[str, Any]]:
@@ -256,7 +272,7 @@ def _add_code(pod: dict[str, Any], code: Code, config_maps: list[str], unpack_im
         "name": "unpack-code",
         "image": unpack_image or first["image"],
         "command": ["/bin/sh", "/code-parts/unpack.sh", code.sha256],
-        "resources": copy.deepcopy(UNPACK_RESOURCES),
+        "resources": _copy(UNPACK_RESOURCES),
         "securityContext": _security_context(pod, first),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import aiohttp
 import click
-from hubfleet.tenancy.naming import namespace_for
 
 from bench._load import resident, wrk
 from bench._stage import Stage, batch, client_payload
+from hubfleet.tenancy.naming import namespace_for
 
 JOBS = 1000
 FOLLOWERS = 500

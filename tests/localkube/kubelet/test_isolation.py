@@ -203,7 +203,10 @@ async def test_a_container_cannot_redirect_a_mount_onto_the_launcher(node: Node)
 )
 async def test_users(node: Node, context: dict[str, int], said: str) -> None:
     """Root in a container is nobody special on the host, and whatever it makes is not root's."""
-    script = "echo $(id -u) $(id -g); touch /v/x; cat /etc/shadow 2>/dev/null | grep -c . ; grep CapEff /proc/self/status"
+    script = (
+        "echo $(id -u) $(id -g); touch /v/x; cat /etc/shadow 2>/dev/null | grep -c . ; "
+        "grep CapEff /proc/self/status"
+    )
     node.pod(
         "p",
         {

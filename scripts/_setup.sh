@@ -86,5 +86,5 @@ setup_proxy() {
 setup_sandbox() {
   debian bubblewrap command -v bwrap
   # A pod has a network of its own where we may make one; without, localkube says so and goes on.
-  if [ "$(id -u)" = 0 ]; then debian iproute2 command -v ip; debian nftables command -v nft; fi
+  if [ "$(id -u)" = 0 ]; then debian iproute2 command -v ip; fi
 }

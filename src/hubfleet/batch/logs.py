@@ -4,7 +4,7 @@ The clients print what they get. A followed log is one chunk for each line, with
 print every chunk as a line. A line names its pod (`[POD] ...`) only where a job has more than one. Lines of
 our own begin with `kbatch: `: what a pod waits for, why it failed before it could say anything.
 
-A stream costs one task for each pod and about one read of its log: what is read is sent before more is read.
+A stream costs one task for each pod and about two reads of its log: one is sent, one is waiting.
 """
 
 import asyncio
@@ -146,19 +146,25 @@ class Logs:
         deadline = time.monotonic() + self._wait
         readers: dict[str, _Reader] = {}
         several = target.job is not None and target.job.has_several_pods
-        seen = False
+        seen = over = False
+        version = (-1, -1)
         with self._changes.telling(target.namespace, wake):
             try:
                 while True:
                     wake.clear()
-                    self._start_readers(target, readers, wake)
+                    if version != self._version(target):
+                        version = self._version(target)
+                        self._start_readers(target, readers, wake)
+                        here = self._job_is_here(target)
+                        seen = seen or here
+                        over = (seen and not here) or self._is_over(target, has_pods=bool(readers))
                     for reader in readers.values():
                         for line in reader.take():
                             yield _named(reader.name, line) if several or len(readers) > 1 else line or b" "
-                    here = self._job_is_here(target)
-                    seen = seen or here
-                    if all(reader.done for reader in readers.values()) and (
-                        (seen and not here) or self._is_over(target, has_pods=bool(readers))
+                    if (
+                        over
+                        and version == self._version(target)
+                        and all(reader.done for reader in readers.values())
                     ):
                         break
                     if readers:
@@ -174,6 +180,10 @@ class Logs:
             finally:
                 for reader in readers.values():
                     await reader.close()
+
+    def _version(self, target: Target) -> tuple[int, int]:
+        """Other numbers whenever a job or a pod of the namespace changed: a line need not look at them."""
+        return self._jobs.version(target.namespace), self._pods.version(target.namespace)
 
     def _start_readers(self, target: Target, readers: "dict[str, _Reader]", wake: asyncio.Event) -> None:
         for pod in self._known(target):
@@ -319,7 +329,7 @@ class Logs:
 
 
 class _Reader:
-    """A task that reads one pod's lines, and waits with the next ones until these are taken."""
+    """A task that reads one pod's lines, one read ahead of what is taken."""
 
     def __init__(self, name: str, source: AsyncGenerator[list[bytes]], wake: asyncio.Event):
         self.name = name
@@ -347,10 +357,11 @@ class _Reader:
         try:
             async with aclosing(self._source) as source:
                 async for lines in source:
+                    if self._lines:
+                        self._taken.clear()
+                        await self._taken.wait()
                     self._lines = lines
-                    self._taken.clear()
                     self._wake.set()
-                    await self._taken.wait()
         finally:
             self._wake.set()
 

@@ -21,7 +21,7 @@ from hubfleet.kube.clusters import Cluster, Clusters
 from hubfleet.kube.errors import AlreadyExists, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.settings import BatchSettings
-from hubfleet.tenancy.naming import namespace_for, username_label
+from hubfleet.tenancy.naming import username_label
 from hubfleet.tenancy.provisioning import Namespaces
 
 NAME_ATTEMPTS = 3
@@ -94,24 +94,47 @@ class ClusterBatch:
         await self._stack.aclose()
 
     async def list(self, user: User, what: Workloads) -> Answer:
-        return await what.list(_namespace(user), self._budget())
+        budget = self._budget()
+        await what.informer.synced(budget)  # knows at once of a cluster that is away
+        namespace = await self._owned(user, budget)
+        return what.nothing() if namespace is None else await what.list(namespace, budget)
 
     async def pods_of(self, user: User, job_name: str) -> Answer:
         """The pods of a job; "" is all, for that is what the clients send where no job is named."""
         if not job_name:
             return await self.list(user, self.pods)
-        return await self.pods.select(_namespace(user), "job-name", job_name, self._budget())
+        budget = self._budget()
+        await self.pods.informer.synced(budget)
+        namespace = await self._owned(user, budget)
+        if namespace is None:
+            return self.pods.nothing()
+        return await self.pods.select(namespace, "job-name", job_name, budget)
 
     async def get(self, user: User, what: Workloads, name: str) -> Answer:
-        return await what.get(_namespace(user), name, self._budget(), _on_behalf_of(user))
+        budget = self._budget()
+        namespace = await self._owned(user, budget)
+        if namespace is None:
+            raise what.missing(name)
+        return await what.get(namespace, name, budget, _on_behalf_of(user))
 
     async def delete(self, user: User, what: Workloads, name: str) -> bytes:
-        return await what.delete(_namespace(user), name, self._budget(), _on_behalf_of(user))
+        budget = self._budget()
+        namespace = await self._owned(user, budget)
+        if namespace is None:
+            raise what.missing(name)
+        return await what.delete(namespace, name, budget, _on_behalf_of(user))
 
     async def find_log(self, user: User, name: str, *, pods_only: bool = False) -> Target:
         """What `name` is: a job, or a pod. Raises NotFound."""
+        budget = self._budget()
+        # A job whose pods are not read yet would look like one that has none.
+        for what in (self.pods,) if pods_only else (self.jobs, self.pods):
+            await what.informer.synced(budget)
+        namespace = await self._owned(user, budget)
+        if namespace is None:
+            raise (self.pods if pods_only else self.jobs).missing(name)
         return await self._logs.find(
-            _namespace(user), name, self._budget(), pods_only=pods_only, on_behalf_of=_on_behalf_of(user)
+            namespace, name, budget, pods_only=pods_only, on_behalf_of=_on_behalf_of(user)
         )
 
     async def log(self, target: Target, *, follow: bool) -> AsyncGenerator[bytes]:
@@ -182,12 +205,11 @@ class ClusterBatch:
             expires=int(time.time() + self.settings.part_expiry),
         )
 
+    async def _owned(self, user: User, budget: Budget) -> str | None:
+        return await self._namespaces.owned(self._cluster, user, budget=budget)
+
     def _budget(self) -> Budget:
         return Budget(self.settings.budget)
-
-
-def _namespace(user: User) -> str:
-    return namespace_for(user.name, user.kind)
 
 
 def _on_behalf_of(user: User) -> Impersonation | None:

@@ -65,6 +65,14 @@ class Workloads:
         self._lists.move_to_end(namespace)
         return kept[1], self._freshness()
 
+    def nothing(self) -> Answer:
+        """The list of a namespace that does not exist."""
+        return self._join(()), self._freshness()
+
+    def missing(self, name: str) -> NotFound:
+        """What an API server says of an object in a namespace that does not exist."""
+        return NotFound(self._client.name, 404, "NotFound", f'{self.resource.key} "{name}" not found')
+
     async def select(self, namespace: str, label: str, value: str, budget: Budget) -> Answer:
         """Those of a namespace with a label."""
         await self.informer.synced(budget)

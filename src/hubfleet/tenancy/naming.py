@@ -15,9 +15,10 @@ def namespace_for(name: str, kind: str = "user") -> str:
     """The namespace of a Hub user (or service, where `kind` is that): a DNS label of at most 56 characters.
 
     `kbatch-NAME` where the name can be taken as it is, else what is left of it, `--`, and seven hex digits of
-    its hash. The two forms cannot meet, for a name with `--` in it cannot be taken as it is; nor can a
-    reserved namespace be hit, for all begin with `kbatch-`. Two names that share both their remains and the
-    28 bits of hash do meet: `provisioning` refuses the namespace to whoever came second.
+    its hash. The two forms cannot meet, for a name with `--` in it cannot be taken as it is. Two names that
+    share both their remains and the 28 bits of hash do meet, and so do a user and whatever else begins with
+    `kbatch-` (`kbatch-system` of the platform, another hub's user): a name alone proves nothing, and
+    `provisioning` looks whose the namespace is before anybody reads or writes in it.
     """
     stem = re.sub("[^a-z0-9]+", "-", name.lower())[:40].strip("-")
     if kind == "service":

@@ -1,21 +1,27 @@
 """A user's namespace is there before anything goes into it: created, labelled, with the operator's manifests.
 
 Done at a user's first write, then remembered: once per process, cluster and user. New settings mean a new
-process, which does it again.
+process, which does it again. Reads only make sure that the namespace is the user's: `owned`.
+
+A namespace says whose it is by our annotation and labels. One that says nothing goes to the user of its name
+only where kbatch-proxy's label is on it, or the operator said so: `kbatch-system` may be the platform's.
 """
 
 import asyncio
-from collections.abc import Mapping
+import shlex
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.discovery import discover
-from hubfleet.kube.errors import AlreadyExists, Forbidden, NotFound
+from hubfleet.kube.errors import AlreadyExists, ClusterUnreachable, Forbidden, NotFound
 from hubfleet.kube.resources import NAMESPACES, Resource
 from hubfleet.settings import TenancySettings
 from hubfleet.tenancy.naming import namespace_for, username_label
@@ -27,8 +33,25 @@ USERNAME = "hubfleet.dev/username"
 
 KIND = "hubfleet.dev/kind"
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""`kbatch` on every namespace that kbatch-proxy 0.5 made, unless KBATCH_LABELS says otherwise.
+
+kbatch-proxy 0.4 put nothing on its namespaces, but they have other names (no `kbatch-` in front).
+"""
+
 DELETION_SECONDS = 10.0
 """How long a client is asked to wait while a namespace goes away."""
+
+PROVIDE_SECONDS = 30.0
+"""For one attempt to provide a namespace, whoever waits for it."""
+
+LOOK_SECONDS = 5.0
+"""For the question whose a namespace is; a cluster that hangs is not waited for as long as for real work."""
+
+UNMARKED_SECONDS = 60.0
+"""How long a namespace that nobody marked yet is believed to be nobody else's, or one that goes away."""
+
+log = structlog.get_logger(__name__)
 
 
 class Owner(Protocol):
@@ -52,45 +75,86 @@ class _Namespace(msgspec.Struct, frozen=True):
     metadata: _Metadata
 
 
-_Key = tuple[str, str, str]  # cluster, namespace, kind/name of the owner
+_Key = tuple[str, str, str]  # cluster, kind and name of the owner
+_Place = tuple[str, str]  # cluster, namespace
 
 
 def _key(cluster: Cluster, owner: Owner) -> _Key:
-    return cluster.name, namespace_for(owner.name, owner.kind), f"{owner.kind}/{owner.name}"
+    return cluster.name, owner.kind, owner.name
 
 
 class Namespaces:
     """`labels` go on every namespace and on every extra manifest, `hub` tells apart the hubs of a cluster."""
 
-    def __init__(self, settings: TenancySettings, *, labels: Mapping[str, str] | None = None, hub: str = ""):
+    def __init__(
+        self,
+        settings: TenancySettings,
+        *,
+        labels: Mapping[str, str] | None = None,
+        hub: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._settings = settings
         self._labels = dict(labels or {})
         self._hub = hub
+        self._clock = clock
         self._ready: set[_Key] = set()
-        self._under_way: dict[tuple[str, str], tuple[_Key, asyncio.Task[None]]] = {}
+        self._verified: dict[_Key, tuple[str, float | None]] = {}  # namespace; until when, None is for ever
+        self._under_way: dict[_Place, tuple[_Key, asyncio.Task[None]]] = {}
         self._resources: dict[tuple[str, str, str], Resource] = {}
+
+    async def owned(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str | None:
+        """The owner's namespace for reading and deleting in it; None where there is none, so nothing in it.
+
+        Raises UserError 403 where it is somebody else's. Asks the cluster once, then remembers; one that
+        nobody marked yet only for UNMARKED_SECONDS, for another hub may come and mark it. A cluster that does
+        not answer raises ClusterUnreachable, unless the namespace was found to be the owner's before.
+        """
+        key = _key(cluster, owner)
+        known = self._verified.get(key)
+        if known is not None and (known[1] is None or self._clock() < known[1]):
+            return known[0]
+        namespace = namespace_for(owner.name, owner.kind)
+        seconds = LOOK_SECONDS if budget is None else min(LOOK_SECONDS, budget.left())
+        try:
+            found = await self._look(cluster, namespace, Budget(seconds))
+        except NotFound:
+            self.forget(cluster, owner)
+            return None
+        except ClusterUnreachable:
+            if known is None:
+                raise
+            return known[0]
+        self._check(cluster, namespace, found, owner)
+        lasting = _is_marked(found) and (found is None or found.metadata.deletion_timestamp is None)
+        self._verified[key] = namespace, None if lasting else self._clock() + UNMARKED_SECONDS
+        return namespace
 
     async def ensure(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str:
         """The owner's namespace on `cluster`, which is then there; UserError where it cannot be.
 
-        Raises KubeError for what the cluster itself says. Simultaneous callers share one attempt.
+        Raises KubeError for what the cluster itself says. Simultaneous callers share one attempt, which has
+        a budget of its own: who came first, with little time left, takes nothing away from the others.
         """
         key = _key(cluster, owner)
-        place = key[:2]
+        namespace = namespace_for(owner.name, owner.kind)
+        place = cluster.name, namespace
         while key not in self._ready:
             under_way = self._under_way.get(place)
             if under_way is None:
-                task = asyncio.create_task(self._provide(cluster.client, key, owner, budget))
+                task = asyncio.create_task(self._provide(cluster, namespace, owner, Budget(PROVIDE_SECONDS)))
                 task.add_done_callback(lambda done: self._finish(place, done))
                 self._under_way[place] = under_way = key, task
+            # A caller who goes away, or whose time is over, leaves the others their answer.
+            done, _ = await asyncio.wait([under_way[1]], timeout=None if budget is None else budget.left())
+            if not done:
+                raise ClusterUnreachable(cluster.name, f"namespace {namespace} did not come in time")
             # Two users whose names lead to one namespace take turns, so that the second one finds the first.
-            if under_way[0] != key:
-                await asyncio.wait([under_way[1]])
-            else:
-                await asyncio.shield(under_way[1])  # a caller who goes away leaves the others their answer
-        return key[1]
+            if under_way[0] == key:
+                under_way[1].result()
+        return namespace
 
-    def _finish(self, place: tuple[str, str], done: asyncio.Task[None]) -> None:
+    def _finish(self, place: _Place, done: asyncio.Task[None]) -> None:
         del self._under_way[place]
         if not done.cancelled():
             done.exception()  # retrieved, even if nobody waits any more
@@ -98,10 +162,12 @@ class Namespaces:
     def forget(self, cluster: Cluster, owner: Owner) -> None:
         """The namespace turned out to be gone: the next `ensure` makes it again."""
         self._ready.discard(_key(cluster, owner))
+        self._verified.pop(_key(cluster, owner), None)
 
-    async def _provide(self, client: Client, key: _Key, owner: Owner, budget: Budget | None) -> None:
-        namespace = key[1]
+    async def _provide(self, cluster: Cluster, namespace: str, owner: Owner, budget: Budget) -> None:
+        client = cluster.client
         wanted = manifest(namespace, owner, labels=self._labels, hub=self._hub)
+        marked = self._settings.create_namespaces
         try:
             found = await client.get(NAMESPACES, None, namespace, type=_Namespace, budget=budget)
         except NotFound:
@@ -113,23 +179,78 @@ class Namespaces:
                 ) from None
             await client.apply(NAMESPACES, None, wanted, budget=budget)
         except Forbidden:
-            await self._create_unseen(client, wanted, budget)
+            await self._create_unseen(cluster, wanted, owner, budget)
         else:
-            check_owner(client.name, namespace, found, owner, self._hub)
+            if found.metadata.deletion_timestamp is not None:
+                raise UserError(
+                    409,
+                    f"Namespace {namespace} on cluster {client.name} is being deleted; try again when it is "
+                    "gone",
+                    retry_after=DELETION_SECONDS,
+                )
+            self._check(cluster, namespace, found, owner)
+            marked = marked or _is_marked(found)
             if self._settings.create_namespaces and not _covers(found.metadata, wanted["metadata"]):
                 await client.apply(NAMESPACES, None, wanted, budget=budget)
         for extra in self._settings.manifests:
             await self._apply(client, namespace, extra, budget)
+        key = _key(cluster, owner)
         self._ready.add(key)
+        self._verified[key] = namespace, None if marked else self._clock() + UNMARKED_SECONDS
 
-    async def _create_unseen(self, client: Client, wanted: dict[str, Any], budget: Budget | None) -> None:
-        """For an account that may create namespaces and not read them, as kbatch-proxy's needs no more."""
-        if not self._settings.create_namespaces:
-            return
+    async def _look(self, cluster: Cluster, namespace: str, budget: Budget) -> _Namespace | None:
+        """None where our account may not look, as kbatch-proxy's needs not. Raises NotFound."""
         try:
-            await client.create(NAMESPACES, None, wanted, budget=budget)
-        except AlreadyExists:
+            return await cluster.client.get(NAMESPACES, None, namespace, type=_Namespace, budget=budget)
+        except Forbidden:
+            return None
+
+    async def _create_unseen(
+        self, cluster: Cluster, wanted: dict[str, Any], owner: Owner, budget: Budget
+    ) -> None:
+        """For an account that may create namespaces and not read them, as kbatch-proxy's needs no more."""
+        namespace = str(wanted["metadata"]["name"])
+        if self._settings.create_namespaces:
+            try:
+                await cluster.client.create(NAMESPACES, None, wanted, budget=budget)
+            except AlreadyExists:
+                pass
+            else:
+                return
+        # Some clusters let an account see only what it was given since: look again before believing.
+        self._check(cluster, namespace, await self._look(cluster, namespace, budget), owner)
+
+    def _check(self, cluster: Cluster, namespace: str, found: _Namespace | None, owner: Owner) -> None:
+        if found is None:
+            if namespace == cluster.namespace_of_context:
+                raise _ours(cluster.name, namespace)
+            log.warning(
+                "whose namespace this is cannot be checked: let the account get namespaces",
+                cluster=cluster.name,
+                namespace=namespace,
+            )
             return
+        check_owner(cluster.name, namespace, found, owner, self._hub)
+        if _is_marked(found):
+            return
+        if namespace == cluster.namespace_of_context:
+            raise _ours(cluster.name, namespace)
+        if not self._adopts(found.metadata.labels):
+            raise UserError(
+                403,
+                f"Namespace {namespace} on cluster {cluster.name} was made by somebody else, and nothing "
+                f"says that it is for {owner.name}. An administrator can say so: kubectl annotate namespace "
+                f"{namespace} {shlex.quote(f'{USERNAME}={owner.name}')} (or set tenancy.adopt_unmarked, "
+                "for all that are like it)",
+            )
+
+    def _adopts(self, labels: Mapping[str, str]) -> bool:
+        """Whether a namespace without our marks, with these labels, goes to the user of its name."""
+        if self._settings.adopt_unmarked or not self._settings.create_namespaces:
+            return True
+        if labels.get(MANAGED_BY) == "kbatch":
+            return True
+        return bool(self._labels) and self._labels.items() <= labels.items()
 
     async def _apply(
         self, client: Client, namespace: str, extra: Mapping[str, Any], budget: Budget | None
@@ -166,17 +287,8 @@ def manifest(namespace: str, owner: Owner, *, labels: Mapping[str, str], hub: st
 
 
 def check_owner(cluster: str, namespace: str, found: _Namespace, owner: Owner, hub: str) -> None:
-    """Raises UserError where the namespace is going away, or is somebody else's.
-
-    A namespace without our marks is taken over: kbatch-proxy or an administrator made it under this name.
-    """
+    """Raises UserError where the marks of the namespace say that it is somebody else's."""
     metadata = found.metadata
-    if metadata.deletion_timestamp is not None:
-        raise UserError(
-            409,
-            f"Namespace {namespace} on cluster {cluster} is being deleted; try again when it is gone",
-            retry_after=DELETION_SECONDS,
-        )
     name = metadata.annotations.get(USERNAME, owner.name)
     kind = metadata.labels.get(KIND, owner.kind)
     if (name, kind) != (owner.name, owner.kind):
@@ -191,6 +303,19 @@ def check_owner(cluster: str, namespace: str, found: _Namespace, owner: Owner, h
             f"Namespace {namespace} on cluster {cluster} belongs to a user of another hub, "
             f"{metadata.labels[HUB]}: ask an administrator",
         )
+
+
+def _is_marked(found: _Namespace | None) -> bool:
+    """Whether it says whose it is. Not to be seen counts, for it will not be seen the next time either."""
+    return found is None or USERNAME in found.metadata.annotations
+
+
+def _ours(cluster: str, namespace: str) -> UserError:
+    return UserError(
+        403,
+        f"Namespace {namespace} on cluster {cluster} is this server's own, and no user's: ask an "
+        "administrator",
+    )
 
 
 def _covers(found: _Metadata, wanted: Mapping[str, Any]) -> bool:

@@ -55,6 +55,7 @@ async def test_an_unchanged_list_is_not_made_again(
 ) -> None:
     async with opened(kubeconfig, kube_context) as service:
         wing = service.on()
+        await submitted(wing, person)
         first, _ = await wing.list(user(person), wing.cron_jobs)
         second, _ = await wing.list(user(person), wing.cron_jobs)
         assert first is second

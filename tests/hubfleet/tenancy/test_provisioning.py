@@ -49,6 +49,7 @@ class FakeTransport:
         self.objects: dict[str, Any] = {}
         self.sent: list[str] = []
         self.bodies: list[Any] = []
+        self.budgets: list[Budget | None] = []
         self.fail: Callable[[Request], Exception | None] = lambda _: None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -56,6 +57,7 @@ class FakeTransport:
     async def send(self, request: Request, budget: Budget | None = None) -> bytes:
         path = request.path.partition("?")[0]
         self.sent.append(f"{request.method} {path}")
+        self.budgets.append(budget)
         await self.gate.wait()
         if (error := self.fail(request)) is not None:
             raise error
@@ -124,6 +126,95 @@ async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
     }
     await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
     assert api.sent == [f"GET {PATH}", f"PATCH {PATH}"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "adopted"),
+    [
+        ({}, TenancySettings(), False),
+        ({"app.kubernetes.io/managed-by": "Helm"}, TenancySettings(), False),
+        ({"team": "b"}, TenancySettings(), False),
+        ({"team": "a", "more": "x"}, TenancySettings(), True),  # KBATCH_LABELS, that is batch.labels
+        ({"app.kubernetes.io/managed-by": "kbatch"}, TenancySettings(), True),
+        ({}, TenancySettings(adopt_unmarked=True), True),
+        ({}, TenancySettings(create_namespaces=False), True),
+    ],
+)
+async def test_one_that_somebody_else_made_is_no_users_because_of_its_name(
+    api: FakeTransport, labels: dict[str, str], settings: TenancySettings, adopted: bool
+) -> None:
+    api.objects[PATH] = {"metadata": {"name": "kbatch-ada", "labels": labels}}
+    for call in ("ensure", "owned"):
+        namespaces = Namespaces(settings, labels={"team": "a"}, hub="hub")
+        if adopted:
+            assert await getattr(namespaces, call)(api.cluster, ADA) == "kbatch-ada"
+        else:
+            with pytest.raises(UserError, match="kubectl annotate namespace kbatch-ada hubfleet") as caught:
+                await getattr(namespaces, call)(api.cluster, ADA)
+            assert caught.value.status == 403
+            assert not api.bodies
+
+
+@pytest.mark.parametrize("visible", [True, False])
+async def test_our_own_namespace_is_nobodys(api: FakeTransport, visible: bool) -> None:
+    api.objects[PATH] = {
+        "metadata": {"name": "kbatch-ada", "labels": {"app.kubernetes.io/managed-by": "kbatch"}}
+    }
+    if not visible:
+        api.fail = lambda request: refusal(403) if request.method == "GET" else None
+    here = Cluster("west", api.cluster.client, "kbatch-ada")
+    namespaces = Namespaces(TenancySettings(adopt_unmarked=True))
+    for call in (namespaces.ensure, namespaces.owned):
+        with pytest.raises(UserError, match="this server's own"):
+            await call(here, ADA)
+
+
+async def test_whose_it_is_is_asked_once(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings(), hub="hub")
+    assert await namespaces.owned(api.cluster, ADA) is None
+    assert await namespaces.owned(api.cluster, ADA) is None  # another replica may make it
+    await namespaces.ensure(api.cluster, ADA)
+    api.sent.clear()
+    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    assert not api.sent
+    other = Namespaces(TenancySettings(), hub="hub")
+    for _ in range(3):
+        assert await other.owned(api.cluster, ADA) == "kbatch-ada"
+    assert api.sent == [f"GET {PATH}"]
+    other.forget(api.cluster, ADA)
+    api.objects.clear()
+    assert await other.owned(api.cluster, ADA) is None
+
+
+async def test_an_outage_takes_nothing_from_who_was_verified_and_lets_nobody_else_in(
+    api: FakeTransport,
+) -> None:
+    now = 0.0
+    namespaces = Namespaces(TenancySettings(adopt_unmarked=True), hub="ours", clock=lambda: now)
+    api.objects[PATH] = {"metadata": {"name": "kbatch-ada"}}
+    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    now = 3600.0
+    api.fail = lambda _: ClusterUnreachable("west", "refused")
+    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    with pytest.raises(ClusterUnreachable):
+        await namespaces.owned(api.cluster, User(name="bob"))
+    # Nobody had marked it: by now another hub has.
+    api.fail = lambda _: None
+    api.objects[PATH] = manifest("kbatch-ada", ADA, labels={}, hub="theirs")
+    with pytest.raises(UserError, match="another hub, theirs"):
+        await namespaces.owned(api.cluster, ADA)
+
+
+async def test_who_comes_first_with_little_time_takes_none_from_the_others(api: FakeTransport) -> None:
+    namespaces = Namespaces(TenancySettings())
+    api.gate.clear()
+    first = asyncio.create_task(namespaces.ensure(api.cluster, ADA, budget=Budget(0.05)))
+    second = asyncio.create_task(namespaces.ensure(api.cluster, ADA, budget=Budget(10)))
+    with pytest.raises(ClusterUnreachable, match="did not come in time"):
+        await first
+    assert api.budgets[0] is not None and api.budgets[0].left() > 1
+    api.gate.set()
+    assert await second == "kbatch-ada"
 
 
 async def test_simultaneous_callers_share_one_attempt(api: FakeTransport) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from hubfleet.batch import wire
 from hubfleet.batch.code import UNPACKERS, Code
 from hubfleet.batch.submission import PROFILE_LABEL, SUFFIX_LENGTH, Kind, Submission, pod_template
-from hubfleet.batch.wire import Problem
+from hubfleet.batch.wire import Problems
 from hubfleet.settings import BatchSettings
 
 USERNAME = "kbatch.jupyter.org/username"  # label and annotation of kbatch; what our informers select by
@@ -91,7 +91,7 @@ def parse_template(template: dict[str, Any]) -> dict[str, Any]:
 
     Whatever kind it says, it is a Job's: of a CronJob it shapes the jobs.
     """
-    problems: list[Problem] = []
+    problems = Problems()
     body = {k: v for k, v in template.items() if k not in ("kind", "apiVersion", "api_version", "status")}
     parsed = wire.parse("V1Job", body, ("job_template",), problems)
     if problems:

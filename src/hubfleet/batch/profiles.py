@@ -12,7 +12,7 @@ import msgspec
 
 from hubfleet.batch import wire
 from hubfleet.batch.submission import Kind, pod_template
-from hubfleet.batch.wire import Path, Problem, problem
+from hubfleet.batch.wire import Path, Problems, problem
 from hubfleet.errors import UserError
 
 
@@ -68,11 +68,12 @@ class Profiles:
 
 def _choice(name: str, profile: Any) -> Choice:
     path: Path = ("profiles", name)
-    problems: list[Problem] = []
+    problems = Problems()
     if not isinstance(profile, dict):
         raise ValueError(f"profiles.{name}: must be an object")
     known = {"image", "resources", "tolerations", "node_affinity_required"}
-    problems += [problem((*path, key), "unknown field") for key in profile.keys() - known - {"description"}]
+    for key in profile.keys() - known - {"description"}:
+        problems.add((*path, key), "unknown field")
     container = wire.parse(
         "V1Container", {k: profile[k] for k in ("image", "resources") if k in profile}, path, problems
     )
@@ -93,14 +94,14 @@ def _choice(name: str, profile: Any) -> Choice:
     )
 
 
-def _differences(choice: Choice, spec: dict[str, Any], path: Path, name: str) -> list[Problem]:
+def _differences(choice: Choice, spec: dict[str, Any], path: Path, name: str) -> Problems:
     """Where a job says something else than its profile; saying nothing is no difference."""
-    problems: list[Problem] = []
+    problems = Problems()
 
     def differs(where: Path, ours: Any, theirs: Any) -> None:
         if theirs and theirs != ours:
             message = f"profile {name!r} has {_shown(ours)}, the job has {_shown(theirs)}"
-            problems.append(problem((*path, *where), message))
+            problems.add((*path, *where), message)
 
     container = spec["containers"][0]
     if choice.image is not None:
@@ -117,7 +118,7 @@ def _differences(choice: Choice, spec: dict[str, Any], path: Path, name: str) ->
             if choice.resources and (i == 0 or theirs):
                 differs((*place, "resources", kind), ours, theirs)
     if choice.resources.get("limits") and len(spec["containers"]) > 1:
-        problems.append(problem((*path, "containers"), f"profile {name!r} is for one container"))
+        problems.add((*path, "containers"), f"profile {name!r} is for one container")
     if choice.tolerations or spec.get("tolerations"):
         differs(("tolerations",), list(choice.tolerations), spec.get("tolerations"))
     if choice.node_affinity is not None:

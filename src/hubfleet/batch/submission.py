@@ -1,8 +1,8 @@
 """What a user submits: the body of a POST, decoded and checked, before anything else happens with it.
 
-Everything that is wrong is told at once, as FastAPI does it (`[{"loc": [...], "msg": ...}]`), with the user's
-own spelling of the path. What only the API server knows (quantities, label syntax, schedules, ...) is left to
-it: its own message reaches the user, and nothing of the submission stays behind.
+What is wrong (a hundred things of it, at most) is told at once, as FastAPI does it (`[{"loc": [...],
+"msg": ...}]`), with the user's own spelling of the path. What only the API server knows (quantities, label
+syntax, schedules, ...) is left to it: its own message reaches the user, and nothing of the submission stays.
 """
 
 import re
@@ -12,7 +12,7 @@ import msgspec
 
 from hubfleet.batch import code, wire
 from hubfleet.batch.code import Code
-from hubfleet.batch.wire import Path, Problem, problem
+from hubfleet.batch.wire import Path, Problems, problem
 from hubfleet.errors import UserError
 from hubfleet.settings import BatchSettings
 
@@ -62,15 +62,14 @@ def pod_template(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(body: Any, kind: Kind, settings: BatchSettings) -> Submission:
-    problems: list[Problem] = []
+    problems = Problems()
     root: Path = ("body",)
     if not isinstance(body, dict):
         raise UserError(422, [problem(root, 'must be an object with the key "job"')])
-    problems += [
-        problem((*root, key), f"unknown field {key[:100]!r}") for key in body.keys() - {"job", "code"}
-    ]
+    for key in body.keys() - {"job", "code"}:
+        problems.add((*root, key), f"unknown field {key[:100]!r}")
     if body.get("job") is None:
-        problems.append(problem((*root, "job"), "is required"))
+        problems.add((*root, "job"), "is required")
         raise UserError(422, problems)
     job = _job(body["job"], kind, (*root, "job"), problems)
     archive = _code_text(body.get("code"), (*root, "code"), problems)
@@ -86,14 +85,14 @@ def _decode(body: Any, kind: Kind, settings: BatchSettings) -> Submission:
     return Submission(kind, job, name, generate_name, checked, profile)
 
 
-def _job(body: Any, kind: Kind, path: Path, problems: list[Problem]) -> dict[str, Any]:
+def _job(body: Any, kind: Kind, path: Path, problems: Problems) -> dict[str, Any]:
     """The object with metadata, spec and a pod template with a container; problems where it has not."""
     if isinstance(body, dict):
         body = {key: value for key, value in body.items() if key != "status"}
     job = wire.parse(f"V1{kind}", body, path, problems)
     for key, expected in (("kind", kind), ("apiVersion", "batch/v1")):
         if job.get(key, expected) != expected:
-            problems.append(problem((*path, key), f"must be {expected!r}, not {str(job[key])[:100]!r}"))
+            problems.add((*path, key), f"must be {expected!r}, not {str(job[key])[:100]!r}")
     inner, inner_path = job, path
     job["metadata"] = _metadata(job.get("metadata", {}), (*path, "metadata"), problems)
     if kind == "CronJob":
@@ -105,11 +104,11 @@ def _job(body: Any, kind: Kind, path: Path, problems: list[Problem]) -> dict[str
     template["metadata"] = _metadata(template.get("metadata", {}), (*template_path, "metadata"), problems)
     containers = template.setdefault("spec", {}).setdefault("containers", [])
     if not containers and not problems:
-        problems.append(problem((*template_path, "spec", "containers"), "at least one container is required"))
+        problems.add((*template_path, "spec", "containers"), "at least one container is required")
     return job
 
 
-def _metadata(metadata: dict[str, Any], path: Path, problems: list[Problem]) -> dict[str, Any]:
+def _metadata(metadata: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
     """What of an object's metadata is the client's to say.
 
     The namespace is the user's, whatever they say, as with kbatch-proxy. What servers write is dropped, so
@@ -117,35 +116,33 @@ def _metadata(metadata: dict[str, Any], path: Path, problems: list[Problem]) -> 
     """
     for key, spelled in (("finalizers", "finalizers"), ("ownerReferences", "owner_references")):
         if metadata.get(key):
-            problems.append(problem((*path, spelled), "may not be set"))
+            problems.add((*path, spelled), "may not be set")
     return {key: metadata[key] for key in _CLIENTS_METADATA if key in metadata}
 
 
-def _names(metadata: dict[str, Any], kind: Kind, path: Path, problems: list[Problem]) -> tuple[str, str]:
+def _names(metadata: dict[str, Any], kind: Kind, path: Path, problems: Problems) -> tuple[str, str]:
     """`(name, "")` or `("", generate_name)`; the API server prefers the name, and so do we."""
     limit = NAME_LIMITS[kind]
     rule = "lowercase letters, digits, '-' and '.', beginning"
     if name := metadata.get("name", ""):
         if len(name) > limit:
-            problems.append(problem((*path, "name"), f"{kind}s have names of at most {limit} characters"))
+            problems.add((*path, "name"), f"{kind}s have names of at most {limit} characters")
         elif not _NAME.fullmatch(name) or ".." in name or ".-" in name or "-." in name:
-            problems.append(problem((*path, "name"), f"must be {rule} and ending with a letter or a digit"))
+            problems.add((*path, "name"), f"must be {rule} and ending with a letter or a digit")
         return name, ""
     generate_name = metadata.get("generateName", "")
     if not generate_name:
-        problems.append(problem((*path, "generate_name"), "a name or generate_name is required"))
+        problems.add((*path, "generate_name"), "a name or generate_name is required")
     elif len(generate_name) > limit:
-        problems.append(
-            problem((*path, "generate_name"), f"{kind}s have names of at most {limit} characters")
-        )
+        problems.add((*path, "generate_name"), f"{kind}s have names of at most {limit} characters")
     elif not _GENERATE_NAME.fullmatch(generate_name) or ".." in generate_name or ".-" in generate_name:
-        problems.append(problem((*path, "generate_name"), f"must be {rule} with a letter or a digit"))
+        problems.add((*path, "generate_name"), f"must be {rule} with a letter or a digit")
     elif "-." in generate_name:
-        problems.append(problem((*path, "generate_name"), "'-.' cannot be in a name"))
+        problems.add((*path, "generate_name"), "'-.' cannot be in a name")
     return "", generate_name
 
 
-def _profile(job: dict[str, Any], kind: Kind, path: Path, problems: list[Problem]) -> str:
+def _profile(job: dict[str, Any], kind: Kind, path: Path, problems: Problems) -> str:
     """The profile that the job names: label `hubfleet.dev/profile`, or the variable KBATCH_PROFILE.
 
     The label is for whoever writes the body; the variable is the one place where a user of the unmodified
@@ -157,11 +154,11 @@ def _profile(job: dict[str, Any], kind: Kind, path: Path, problems: list[Problem
         named |= {e.get("value", "") for e in container.get("env", []) if e.get("name") == PROFILE_VARIABLE}
     named.discard("")
     if len(named) > 1:
-        problems.append(problem(path, f"names two profiles: {', '.join(sorted(named))[:200]}"))
+        problems.add(path, f"names two profiles: {', '.join(sorted(named))[:200]}")
     return min(named, default="")
 
 
-def _code_text(body: Any, path: Path, problems: list[Problem]) -> str | None:
+def _code_text(body: Any, path: Path, problems: Problems) -> str | None:
     """The base64 text of the ConfigMap that the clients send; None where no code is attached."""
     if body is None:
         return None
@@ -169,14 +166,12 @@ def _code_text(body: Any, path: Path, problems: list[Problem]) -> str | None:
         body = {key: value for key, value in body.items() if key != "metadata"}
     config_map = wire.parse("V1ConfigMap", body, path, problems)
     values = config_map.get("binaryData", {})
-    problems += [
-        problem((*path, "binary_data", key), "only the key 'code' is read")
-        for key in values.keys() - {"code"}
-    ]
+    for key in values.keys() - {"code"}:
+        problems.add((*path, "binary_data", key), "only the key 'code' is read")
     if config_map.get("data"):
-        problems.append(problem((*path, "data"), "may not be set; the code is binary_data.code"))
+        problems.add((*path, "data"), "may not be set; the code is binary_data.code")
     if "code" not in values and not problems:
-        problems.append(problem((*path, "binary_data", "code"), "is required: base64 of a zip file"))
+        problems.add((*path, "binary_data", "code"), "is required: base64 of a zip file")
     text: str | None = values.get("code")
     return text
 

@@ -7,7 +7,8 @@ compiled once into closures over dicts: walking its model classes takes millisec
 tens of microseconds, and a list of a thousand must cost no more than the API server's own.
 
 What goes out is trusted (an API server made it); what comes in is not: it is checked against the same tables,
-and all that is wrong is said at once, each with its path.
+and what is wrong is said at once, each with its path, but never more than a person reads: a body of a million
+wrong items must not become an answer of a million problems.
 """
 
 import re
@@ -23,7 +24,41 @@ Path = tuple[str | int, ...]
 Problem = dict[str, Any]
 """`{"loc": [...], "msg": "..."}`: one thing that is wrong with a body, and where."""
 
-In = Callable[[Any, Path, list[Problem]], Any]
+MAX_PROBLEMS = 100
+"""How many are told; then one more that says so, and nobody looks further."""
+
+MAX_DETAIL = 32 * 1024
+"""Bytes of JSON of all problems together; the one that goes beyond is the last."""
+
+MAX_DEPTH = 64
+"""Levels below the first of what only the API server understands; nothing that it understands is so deep."""
+
+_MAX_LOC = 16
+_MAX_KEY = 100
+_MAX_MESSAGE = 500
+
+
+class Problems(list[Problem]):
+    """What is wrong with a body, as far as it is told. `full`: nothing is added any more, so stop looking."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self._size = 0
+
+    def add(self, path: Path, message: str) -> None:
+        if self.full:
+            return
+        if len(self) == MAX_PROBLEMS or self._size > MAX_DETAIL:
+            self.full = True
+            self.append(problem(path[:1], "there is more, which is not told; these come first"))
+            return
+        found = problem(path, message)
+        self._size += len(encode(found))
+        self.append(found)
+
+
+In = Callable[[Any, Path, Problems], Any]
 
 MISSING: Any = msgspec.UNSET
 
@@ -73,7 +108,7 @@ def list_frame(kind: str) -> tuple[bytes, bytes]:
     return head[:-1] + b',"items":[', b"]}"
 
 
-def parse(kind: str, body: Any, path: Path, problems: list[Problem]) -> dict[str, Any]:
+def parse(kind: str, body: Any, path: Path, problems: Problems) -> dict[str, Any]:
     """The Kubernetes JSON for a body of the official model `kind`, without nulls; snake_case or camelCase.
 
     What is wrong is added to `problems`; what could be read is returned all the same.
@@ -83,7 +118,9 @@ def parse(kind: str, body: Any, path: Path, problems: list[Problem]) -> dict[str
 
 
 def problem(path: Path, message: str) -> Problem:
-    return {"loc": list(path), "msg": message, "type": "value_error"}
+    """One problem; what the user wrote may be of any length, what is said of it is not."""
+    loc = [key[:_MAX_KEY] if isinstance(key, str) else key for key in path[:_MAX_LOC]]
+    return {"loc": loc, "msg": message[:_MAX_MESSAGE], "type": "value_error"}
 
 
 # -- out ---------------------------------------------------------------------------------------------------
@@ -175,12 +212,12 @@ def _readable_status(obj: dict[str, Any]) -> dict[str, Any]:
 # -- in ----------------------------------------------------------------------------------------------------
 
 
-def _fault(path: Path, problems: list[Problem], expected: str, value: Any) -> Any:
+def _fault(path: Path, problems: Problems, expected: str, value: Any) -> Any:
     article = "an" if expected[0] in "aio" else "a"
     hint = ""
     if expected == "string" and isinstance(value, int | float):
         hint = "; write it in quotes"
-    problems.append(problem(path, f"must be {article} {expected}, not {_called(value)}{hint}"))
+    problems.add(path, f"must be {article} {expected}, not {_called(value)}{hint}")
     return MISSING
 
 
@@ -189,37 +226,46 @@ def _called(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "an object")
 
 
-def _string(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _string(value: Any, path: Path, problems: Problems) -> Any:
     return value if isinstance(value, str) else _fault(path, problems, "string", value)
 
 
-def _boolean(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _boolean(value: Any, path: Path, problems: Problems) -> Any:
     return value if isinstance(value, bool) else _fault(path, problems, "boolean", value)
 
 
-def _integer(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _integer(value: Any, path: Path, problems: Problems) -> Any:
     if isinstance(value, bool) or not isinstance(value, int):
         return _fault(path, problems, "integer", value)
     if not -_INT64 <= value < _INT64:
-        problems.append(problem(path, f"{value} does not fit into 64 bits"))
+        problems.add(path, "does not fit into 64 bits")
         return MISSING
     return value
 
 
-def _anything(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _anything(value: Any, path: Path, problems: Problems) -> Any:
     """Int-or-string and the like: the API server knows better, but numbers must be ones that it can read."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _integer(value, path, problems)
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _anything(inner, (*path, key), problems)
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            _anything(inner, (*path, i), problems)
+    if isinstance(value, dict | list):
+        _search(value, path, problems, MAX_DEPTH)
     return value
 
 
-def _quantity(value: Any, path: Path, problems: list[Problem]) -> Any:
+def _search(value: dict[str, Any] | list[Any], path: Path, problems: Problems, depth: int) -> None:
+    if not depth:
+        problems.add(path, "is nested too deeply")
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if problems.full:
+            return
+        if isinstance(inner, dict | list):
+            _search(inner, (*path, key), problems, depth - 1)
+        elif isinstance(inner, int):
+            _anything(inner, (*path, key), problems)
+
+
+def _quantity(value: Any, path: Path, problems: Problems) -> Any:
     # `cpu: 1` in an operator's YAML reaches us as a number through the client's profile.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -227,11 +273,13 @@ def _quantity(value: Any, path: Path, problems: list[Problem]) -> Any:
 
 
 def _mapping(inner: In) -> In:
-    def parse_mapping(value: Any, path: Path, problems: list[Problem]) -> Any:
+    def parse_mapping(value: Any, path: Path, problems: Problems) -> Any:
         if not isinstance(value, dict):
             return _fault(path, problems, "object", value)
         result = {}
         for key, item in value.items():
+            if problems.full:
+                break
             if item is not None and (parsed := inner(item, (*path, key), problems)) is not MISSING:
                 result[key] = parsed
         return result
@@ -240,11 +288,16 @@ def _mapping(inner: In) -> In:
 
 
 def _sequence(inner: In) -> In:
-    def parse_sequence(value: Any, path: Path, problems: list[Problem]) -> Any:
+    def parse_sequence(value: Any, path: Path, problems: Problems) -> Any:
         if not isinstance(value, list):
             return _fault(path, problems, "array", value)
-        parsed = (inner(item, (*path, i), problems) for i, item in enumerate(value))
-        return [item for item in parsed if item is not MISSING]
+        result = []
+        for i, item in enumerate(value):
+            if problems.full:
+                break
+            if (parsed := inner(item, (*path, i), problems)) is not MISSING:
+                result.append(parsed)
+        return result
 
     return parse_sequence
 
@@ -258,19 +311,21 @@ def _in(model: str) -> In:
         rule = (camel, _mapping(_quantity) if snake in _QUANTITIES and "Dict" in kind else _in_of_type(kind))
         fields[snake] = fields[camel] = rule
 
-    def parse_model(value: Any, path: Path, problems: list[Problem]) -> Any:
+    def parse_model(value: Any, path: Path, problems: Problems) -> Any:
         if not isinstance(value, dict):
             return _fault(path, problems, "object", value)
         result: dict[str, Any] = {}
         for key, item in value.items():
+            if problems.full:
+                break
             if item is None:
                 continue
             rule = fields.get(key)
             if rule is None:
-                problems.append(problem((*path, key), f"unknown field {key[:100]!r}"))
+                problems.add((*path, key), f"unknown field {key[:100]!r}")
                 continue
             if rule[0] in result:
-                problems.append(problem((*path, key), f"{rule[0]} is given twice"))
+                problems.add((*path, key), f"{rule[0]} is given twice")
                 continue
             parsed = rule[1](item, (*path, key), problems)
             if parsed is not MISSING:

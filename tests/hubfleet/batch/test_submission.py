@@ -158,3 +158,19 @@ def test_a_profile_is_named_by_label_or_by_variable() -> None:
     assert decode(variable).profile == "small"
     variable["job"]["metadata"]["labels"] = {"hubfleet.dev/profile": "large"}
     assert "names two profiles: large, small" in problems(variable)["body.job"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        changed("job.spec.template.spec.containers", [1] * 100_000),
+        {"job": 1} | {f"{i}" + "x" * 200: 1 for i in range(5_000)},
+        changed("code", {"binary_data": {str(i): "" for i in range(5_000)}}),
+    ],
+)
+def test_however_much_is_wrong_the_answer_is_one_to_read(sent: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        decode(sent)
+    assert caught.value.status == 422
+    assert isinstance(caught.value.detail, list)
+    assert 10 < len(json.dumps(caught.value.detail)) < 64 * 1024

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_what_goes_out_can_come_in_again(model: str) -> None:
     )
     @given(objects(model))
     def check(obj: dict[str, Any]) -> None:
-        problems: list[wire.Problem] = []
+        problems = wire.Problems()
         snake = wire._out(model)(obj)
         again = wire.parse(model, snake, (), problems)
         assert not problems
@@ -184,14 +185,74 @@ def test_a_list_frame_holds_items() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_path(body: Any, loc: list[Any], message: str) -> None:
-    problems: list[wire.Problem] = []
+    problems = wire.Problems()
     wire.parse("V1Job", body, (), problems)
     assert [p["loc"] for p in problems] == [loc]
     assert message in problems[0]["msg"]
 
 
 def test_numbers_are_taken_for_quantities() -> None:
-    problems: list[wire.Problem] = []
+    problems = wire.Problems()
     found = wire.parse("V1ResourceRequirements", {"limits": {"cpu": 1, "memory": "1Gi"}}, (), problems)
     assert not problems
     assert found == {"limits": {"cpu": "1", "memory": "1Gi"}}
+
+
+class Counted(list[Any]):
+    """A list that counts how many of its items were looked at."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self.seen += 1
+            yield item
+
+
+@pytest.mark.parametrize(
+    ("item", "at"),
+    [
+        (1, "containers"),
+        ({"x" * 1000: 1}, "containers"),
+        ({"name": "a", "ports": [{"container_port": 2**70}]}, "init_containers"),
+        ("a", "tolerations"),
+        ({"httpGet": {"port": {"p" * 1000: 2**70}}}, "volumes"),
+    ],
+)
+def test_nobody_looks_further_once_enough_is_wrong(item: Any, at: str) -> None:
+    items = Counted([item] * 10_000)
+    problems = wire.Problems()
+    wire.parse("V1PodSpec", {at: items}, ("body",), problems)
+    assert items.seen <= wire.MAX_PROBLEMS + 2
+    assert problems.full
+    assert "there is more" in problems[-1]["msg"]
+    assert len(wire.encode(problems)) < 64 * 1024
+
+
+@pytest.mark.parametrize("letter", ["x", "\0", "🐱", '"'])
+def test_long_keys_and_paths_are_cut(letter: str) -> None:
+    deep: Any = 2**70
+    for _ in range(60):
+        deep = {letter * 1000: deep}
+    probe = {"livenessProbe": {"httpGet": {"port": deep}}}
+    problems = wire.Problems()
+    wire.parse("V1PodSpec", {"containers": [probe] * 1000}, ("body",), problems)
+    wire.parse("V1PodSpec", {f"{i}" + letter * 1000: 1 for i in range(1000)}, ("body",), problems)
+    assert len(problems) > 1
+    assert len(wire.encode(problems)) < 64 * 1024
+
+
+def test_what_is_nested_beyond_reason_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(wire.MAX_DEPTH + 1):
+        deep = [deep]
+    problems = wire.Problems()
+    wire.parse("V1HTTPGetAction", {"port": deep}, (), problems)
+    assert [p["msg"] for p in problems] == ["is nested too deeply"]
+
+
+def test_a_hundred_problems_are_all_that_there_are() -> None:
+    problems = wire.Problems()
+    wire.parse("V1PodSpec", {"containers": [1] * wire.MAX_PROBLEMS}, (), problems)
+    assert len(problems) == wire.MAX_PROBLEMS
+    assert not problems.full

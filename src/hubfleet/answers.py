@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from hubfleet.errors import UserError
-from hubfleet.kube.errors import ApiError, ClusterUnreachable, KubeError
+from hubfleet.kube.errors import ApiError, ClusterUnreachable, CredentialsError, KubeError
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +45,19 @@ def for_user_error(error: UserError) -> Answer:
 
 
 def for_kube_error(error: KubeError) -> Answer:
-    """The API server's own code and message where they are about the request, else 503: try again."""
+    """The API server's own code and message where they are about the request, else 503: try again.
+
+    What went wrong on the way to a cluster names its address, and a credential plugin's own words may hold
+    anything: that is for the log.
+    """
     if isinstance(error, ApiError) and error.code in _RELAYED:
         return Answer(error.code, error.message, error.retry_after)
+    if isinstance(error, CredentialsError):
+        detail = f"cluster {error.cluster} cannot be logged into: ask an administrator"
+        return Answer(503, detail, max(error.retry_after, 1.0))
     if isinstance(error, ClusterUnreachable):
-        return Answer(503, str(error), max(error.retry_after, 1.0))
+        detail = f"cluster {error.cluster} does not answer: try again in a moment"
+        return Answer(503, detail, max(error.retry_after, 1.0))
     # 401 is about our own account, and would make a client believe that its token is wrong.
     code = f" ({error.code})" if isinstance(error, ApiError) else ""
     detail = f"cluster {error.cluster} cannot do this now{code}: {error.message}"

@@ -23,13 +23,15 @@ HIDDEN = "***"
 _SECRET_KEY = re.compile(r"authorization|token|password|passwd|secret|cookie|credential|api_?key", re.I)
 _SECRET_TEXT = re.compile(
     r"""(?P<scheme>\b(?:token|bearer|basic)\s+)[^\s"',;]{8,}   # a header's value
-    | (?P<name>[?&;]\w*(?:token|password|secret)\w*=)[^&\s"']+  # a query's
+    | (?P<query>[?&;]\w*(?:token|password|secret)\w*=)[^&\s"']+  # a query's
+    | (?P<name>(?:token|password|secret)\w{0,40}["']?[ \t]*[=:][ \t]*)   # what a program prints
+      (?:"[^"\n]*"|'[^'\n]*'|\S+)
     | (?<!sha256:)\b[0-9a-fA-F]{32,}\b                         # a token of JupyterHub, and no image's digest
     | \beyJ[\w-]{8,}\.[\w-]+\.[\w-]*                           # a JSON Web Token""",
     re.I | re.X,
 )
 
-_SHORTEST = len("?token=a")
+_SHORTEST = len("token=a")
 """No text that is shorter can hold what looks like a secret."""
 
 _FLAT = (str, int, float, bool, type(None))
@@ -39,7 +41,7 @@ def redact_text(text: str) -> str:
     """The text without what looks like a secret."""
     if len(text) < _SHORTEST:
         return text
-    return _SECRET_TEXT.sub(lambda m: (m["scheme"] or m["name"] or "") + HIDDEN, text)
+    return _SECRET_TEXT.sub(lambda m: (m["scheme"] or m["query"] or m["name"] or "") + HIDDEN, text)
 
 
 @lru_cache(maxsize=1024)

@@ -1,12 +1,20 @@
 """Every exception is an answer with words; what is the server's own fault is no user's 4xx."""
 
+import io
+import logging
+
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from litestar import Litestar, get
+from litestar.testing import AsyncTestClient
 
-from hubfleet.answers import Answer, for_kube_error, for_user_error, respond
+from hubfleet import logs
+from hubfleet.answers import HANDLERS, Answer, for_kube_error, for_user_error, respond
 from hubfleet.errors import UserError
 from hubfleet.kube.errors import ClusterUnreachable, CredentialsError, KubeError, from_status
+from hubfleet.settings import LogSettings
 
 
 def status(code: int, message: str = 'jobs.batch "a" not found') -> dict[str, object]:
@@ -31,10 +39,42 @@ def test_the_api_servers_patience_is_relayed() -> None:
     assert (answer.status, answer.retry_after) == (429, 7.0)
 
 
-@pytest.mark.parametrize("kind", [ClusterUnreachable, CredentialsError])
-def test_a_cluster_that_does_not_answer(kind: type[ClusterUnreachable]) -> None:
-    answer = for_kube_error(kind("west", "connection refused", retry_after=0.2))
-    assert answer == Answer(503, "cluster west: connection refused", 1.0)
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ClusterUnreachable, "cluster west does not answer: try again in a moment"),
+        (CredentialsError, "cluster west cannot be logged into: ask an administrator"),
+    ],
+)
+def test_where_a_cluster_is_and_what_a_plugin_says_is_not_for_users(
+    kind: type[ClusterUnreachable], words: str
+) -> None:
+    error = kind("west", "cannot connect to 10.0.0.1:6443; refresh_token=s3cret", retry_after=0.2)
+    assert for_kube_error(error) == Answer(503, words, 1.0)
+
+
+async def test_the_log_has_the_details_without_the_secrets() -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    @get("/")
+    async def fail() -> None:
+        raise CredentialsError("west", "plugin failed with exit code 1: refresh_token=s3cret for acme")
+
+    try:
+        logs.configure(LogSettings(format="json"), stream)
+        app = Litestar([fail], exception_handlers=HANDLERS, logging_config=None)
+        async with AsyncTestClient(app) as client:
+            response = await client.get("/")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    assert response.status_code == 503
+    assert response.json() == {"detail": "cluster west cannot be logged into: ask an administrator"}
+    assert "refresh_token=*** for acme" in stream.getvalue()
+    assert "s3cret" not in stream.getvalue()
 
 
 @given(st.integers(100, 999))

@@ -30,6 +30,10 @@ SECRETS = [
     {"value": [{"deep": (JWT,)}]},
     {"value": ValueError(f"bad token {TOKEN}")},
     {"client_secret": TOKEN.encode()},
+    {"error": "exit code 1: refresh_token=anything at all"},
+    {"error": "exit code 1: AWS_SESSION_TOKEN: 'x', more"},
+    {"error": "client_secret=abc'x'"},
+    {"error": 'printed {"password": "x"}'},
 ]
 
 
@@ -45,7 +49,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def secret_of(event: object) -> list[str]:
-    found = [TOKEN, JWT, "anything at all", "'x'", '"x"', "a=b;"]
+    found = [TOKEN, JWT, "anything at all", "=anything", "'x'", '"x"', "a=b;"]
     return [secret for secret in found if secret in str(event)]
 
 
@@ -125,7 +129,7 @@ def test_a_traceback_shows_no_local_variables_and_no_secrets(stream: io.StringIO
         logging.getLogger("b").error("failed, too", exc_info=sys.exc_info())
     assert not secret_of(stream.getvalue())
     assert "localvalue" not in stream.getvalue()
-    assert stream.getvalue().count("no such token: ***") == 2
+    assert stream.getvalue().count("ValueError: no such token: ***") == 2
 
 
 def test_json_lines_carry_time_level_logger_and_request(stream: io.StringIO) -> None:

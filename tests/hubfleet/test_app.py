@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -23,19 +25,24 @@ from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, Setti
 PREFIX = "/services/kbatch"
 
 
+def kubeconfig_document(port: int) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "a", "user": {"token": "t"}}],
+        }
+    )
+
+
 @pytest.fixture
 def dead_kubeconfig(tmp_path: Path, unused_tcp_port: int) -> Path:
     """Of a cluster that nobody will ever answer for."""
     path = tmp_path / "dead"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "a",
-        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{unused_tcp_port}"}}],
-        "users": [{"name": "a", "user": {"token": "t"}}],
-    }
-    path.write_text(json.dumps(document))
+    path.write_text(kubeconfig_document(unused_tcp_port))
     return path
 
 
@@ -131,6 +138,52 @@ async def test_a_cluster_that_does_not_answer_is_503(
     assert response.status_code == 503
     assert response.headers["retry-after"]
     assert "cluster dead" in detail(response)
+
+
+@pytest.fixture
+def hung_kubeconfig(tmp_path: Path) -> Iterator[Path]:
+    """Of a cluster that takes every connection, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        path = tmp_path / "hung"
+        path.write_text(kubeconfig_document(listening.getsockname()[1]))
+        yield path
+
+
+async def test_dead_and_hung_clusters_slow_nobody_down(
+    jupyterhub: Any, kubeconfig: Path, kube_context: str, dead_kubeconfig: Path, hung_kubeconfig: Path
+) -> None:
+    app = create_app(
+        Settings(
+            hub=HubSettings(api_url=jupyterhub.api_url, service_name=jupyterhub.service_name),
+            clusters=(
+                ClusterSettings(name="live", kubeconfig=str(kubeconfig), context=kube_context),
+                ClusterSettings(name="dead", kubeconfig=str(dead_kubeconfig)),
+                ClusterSettings(name="hung", kubeconfig=str(hung_kubeconfig)),
+            ),
+        )
+    )
+    headers = {"Authorization": f"token {jupyterhub.user('carol')}"}
+    async with reaching(app) as client:
+
+        async def ask(cluster: str, path: str = "jobs/") -> tuple[httpx.Response, float]:
+            started = time.monotonic()
+            response = await client.get(f"/clusters/{cluster}/{path}", headers=headers)
+            return response, time.monotonic() - started
+
+        await ask("live")  # the Hub is asked about the token
+        hung = [asyncio.create_task(ask("hung", path)) for path in ("jobs/", "pods/", "jobs/logs/a/")]
+        for path in ("jobs/", "pods/", "cronjobs/"):
+            response, seconds = await ask("live", path)
+            assert response.status_code == 200
+            assert seconds < 1
+            response, seconds = await ask("dead", path)
+            assert response.status_code == 503
+            assert detail(response) == "cluster dead does not answer: try again in a moment"
+            assert seconds < 1
+        assert not any(task.done() for task in hung)
+        for response, seconds in await asyncio.gather(*hung):
+            assert response.status_code == 503
+            assert seconds < 4
 
 
 async def test_a_dead_cluster_does_not_keep_us_from_being_ready(

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, Self, TypeVar
 
 import msgspec
@@ -32,6 +32,9 @@ STALL = 90.0
 
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts at most: how long a cluster that is back may go unnoticed."""
+
+FIRST_WORD = 2.0
+"""Seconds that a reader waits for a cluster that said nothing since the start: it may be dead."""
 
 
 class Informer(Generic[V]):
@@ -63,7 +66,8 @@ class Informer(Generic[V]):
         self._stall = stall
         self._view: View[V] = View(decode, namespace=namespace, labels=labels)
         self._synced = asyncio.Event()
-        self._error: Exception | None = None
+        self._news = asyncio.Event()  # set, and replaced, when an attempt to list came to something
+        self._error: KubeError | None = None
         self._told = 0  # events and bookmarks
         self._subscribers: list[Callable[[Change[V]], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -100,17 +104,23 @@ class Informer(Generic[V]):
     async def synced(self, budget: Budget | None = None) -> None:
         """Waits for the first complete list.
 
-        When the budget is spent before that, raises what stood in the way: ApiError or ClusterUnreachable.
+        Raises what stands in the way, ApiError or ClusterUnreachable: at once where the last attempt failed,
+        after FIRST_WORD seconds where the cluster has not said a word, else when the budget is spent.
         """
-        if self._synced.is_set():
-            return
-        try:
-            async with asyncio.timeout(None if budget is None else budget.left()):
-                await self._synced.wait()
-        except TimeoutError:
-            raise self._error or ClusterUnreachable(
-                self.client.name, f"the list of {self.resource.key} is not complete yet"
-            ) from None
+        budget = budget or Budget(float("inf"))
+        silence = Budget(FIRST_WORD)
+        while not self._synced.is_set():
+            if self._error is not None:
+                raise self._error.with_traceback(None)  # else it would grow with each one who is told
+            patience = budget if self.last_contact else silence
+            if patience.expired or budget.expired:
+                raise ClusterUnreachable(
+                    self.client.name, f"the list of {self.resource.key} is not complete yet"
+                )
+            seconds = min(patience.left(), budget.left())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds if seconds < float("inf") else None):
+                    await self._news.wait()
 
     def get(self, namespace: str, name: str) -> Item[V] | None:
         """One object; None where there is none, or where we have not heard of it yet."""
@@ -174,7 +184,8 @@ class Informer(Generic[V]):
                 if self._error is None:
                     self._log.warning("not kept up to date", error=str(error))
                 self.reachable = False
-                self._error = error
+                self._error = error if isinstance(error, KubeError) else _nonsense(self.client.name, error)
+                self._tell()
             await asyncio.sleep(pause(failures))
 
     async def _list(self) -> None:
@@ -190,6 +201,7 @@ class Informer(Generic[V]):
                 self._heard()
         self._notify(self._view.replace(int(position), items))
         self._synced.set()
+        self._tell()
 
     async def _watch(self) -> None:
         events = self.client.watch(
@@ -211,6 +223,10 @@ class Informer(Generic[V]):
                         self._notify([self._view.event(kind, bytes(raw))])
                     self._told += 1
 
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
     def _heard(self) -> None:
         self.last_contact = time.time()
         self.reachable = True
@@ -222,6 +238,10 @@ def pause(failures: int) -> float:
     if failures == 0:
         return 0.0
     return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2.0**failures)  # noqa: S311
+
+
+def _nonsense(cluster: str, error: Exception) -> ClusterUnreachable:
+    return ClusterUnreachable(cluster, f"this is not what a Kubernetes API sends: {error!r}")
 
 
 def _outdated(error: Exception) -> bool:

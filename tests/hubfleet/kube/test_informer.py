@@ -13,7 +13,7 @@ from aiohttp import web
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import ApiError, ClusterUnreachable
-from hubfleet.kube.informer import LONGEST_PAUSE, Informer, pause
+from hubfleet.kube.informer import FIRST_WORD, LONGEST_PAUSE, Informer, pause
 from hubfleet.kube.resources import CONFIGMAPS
 from hubfleet.kube.view import Change
 
@@ -277,17 +277,46 @@ async def test_a_cluster_that_is_down_at_first(
 ) -> None:
     api.down = True
     informer.start()
-    with pytest.raises(ClusterUnreachable):
-        await informer.synced(Budget(0.3))
+    started = time.monotonic()
+    for _ in range(3):  # the first one waits for the attempt, the others know how it went
+        with pytest.raises(ClusterUnreachable):
+            await informer.synced(Budget(30))
+    assert time.monotonic() - started < 1
     api.down = False
+    await until(lambda: informer.has_synced)
     await informer.synced(Budget(10))
+
+
+async def test_a_cluster_that_says_nothing_is_waited_for_shortly(serve: Serve, connect: Connect) -> None:
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    client = await connect(await serve(silent), seconds=30)
+    async with Informer(client, CONFIGMAPS, decode) as informer:
+        started = time.monotonic()
+        with pytest.raises(ClusterUnreachable, match="not complete yet"):
+            await informer.synced(Budget(30))
+        assert FIRST_WORD <= time.monotonic() - started < FIRST_WORD + 1
+
+
+async def test_a_cluster_that_speaks_slowly_is_waited_for(serve: Serve, connect: Connect) -> None:
+    async def slow(request: web.Request) -> web.Response:
+        if request.query.get("continue"):
+            await asyncio.sleep(FIRST_WORD + 0.3)
+        token = "" if request.query.get("continue") else "more"
+        return web.json_response({"items": [], "metadata": {"resourceVersion": "7", "continue": token}})
+
+    client = await connect(await serve(slow), seconds=30)
+    async with Informer(client, CONFIGMAPS, decode) as informer:
+        await informer.synced(Budget(30))
 
 
 async def test_what_we_may_not_list_is_said(api: ApiServer, informer: Informer[Data]) -> None:
     api.refuse = 403
     informer.start()
     with pytest.raises(ApiError, match="configmaps is forbidden"):
-        await informer.synced(Budget(0.3))
+        await informer.synced(Budget(30))
 
 
 async def test_a_subscriber_that_fails_harms_nobody(
@@ -321,8 +350,9 @@ async def test_garbage_does_not_end_it(serve: Serve, connect: Connect, until: Un
         return web.Response(body=b'{"type":"ADDED","object":{}}\n')
 
     async with Informer(await connect(await serve(handler)), CONFIGMAPS, decode) as informer:
-        await informer.synced(Budget(10))
-        await until(lambda: len(watches) > 2)
+        with pytest.raises(ClusterUnreachable, match="not what a Kubernetes API sends"):
+            await informer.synced(Budget(10))
+        await until(lambda: informer.has_synced and len(watches) > 2)
         assert set(watches) == {"7"}
 
 

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import io
 import stat
+import struct
 import zipfile
 import zlib
 from importlib import resources
@@ -20,6 +21,15 @@ from hubfleet.errors import UserError
 
 PART_BYTES = 1_000_000
 """A ConfigMap holds 1 MiB (2**20 bytes) in all its values; the rest is slack."""
+
+MAX_MEMBERS = 10_000
+"""Of one zip file. Reading the directory costs 10 microseconds and half a KiB for each, before we see any."""
+
+MAX_DIRECTORY = 4 * 2**20
+"""Bytes of the directory as its end says: names of some 350 characters for the most members that may be."""
+
+_HEADER = struct.Struct("<4s24xHHH12x")  # of a member in the directory: signature, lengths of what follows
+_MAX_EXTRA_WORK = 2**34  # of all extra fields, the sum of their squared lengths: zipfile's time for them
 
 UNPACKERS = {
     name: resources.files(__package__).joinpath(name).read_text() for name in ("unpack.sh", "unpack.py")
@@ -56,6 +66,7 @@ def decode(text: str, path: Path, *, limit: int, unpacked_limit: int) -> Code:
 
 
 def _checked(data: bytes, path: Path, unpacked_limit: int) -> int:
+    _check_directory(data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -71,6 +82,45 @@ def _checked(data: bytes, path: Path, unpacked_limit: int) -> int:
             413, f"the code would unpack to {_size(unpacked)}; the limit is {_size(unpacked_limit)}"
         )
     return unpacked
+
+
+def _check_directory(data: bytes) -> None:
+    """Raises UserError 413 for a directory that would cost too much to read.
+
+    What its end says of it is the writer's word, and where it begins depends on the reader. So members
+    are counted where none can hide: each has this signature. (Those of a zip file that is stored in this one,
+    without compression, count as well.)
+    """
+    count = data.count(b"PK\x01\x02")
+    if count > MAX_MEMBERS:
+        raise UserError(413, f"the code has {count} files; the limit is {MAX_MEMBERS} files in a zip file")
+    size = _directory_size(data)
+    if size > MAX_DIRECTORY:
+        raise UserError(
+            413,
+            f"the code's list of files has {_size(size)}; the limit is {_size(MAX_DIRECTORY)}: shorten names",
+        )
+    work, at = 0, data.find(b"PK\x01\x02")
+    while 0 <= at <= len(data) - _HEADER.size:
+        work += _HEADER.unpack_from(data, at)[2] ** 2
+        at = data.find(b"PK\x01\x02", at + 4)
+    if work > _MAX_EXTRA_WORK:
+        raise UserError(413, "the code's zip file has too much beside its files (extra fields)")
+
+
+def _directory_size(data: bytes) -> int:
+    """Bytes of the central directory, as its end record says, or zip64's; 0 where there is none.
+
+    The fields are those of PKWARE's APPNOTE.TXT, 4.3.14 to 4.3.16.
+    """
+    end = data.rfind(b"PK\x05\x06", max(0, len(data) - 2**16 - 22))
+    if end < 0 or end + 22 > len(data):
+        return 0
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    wide = end - 20 - 56
+    if wide >= 0 and data[end - 20 : end - 16] == b"PK\x06\x07" and data[wide : wide + 4] == b"PK\x06\x06":
+        size = max(size if size != 2**32 - 1 else 0, int.from_bytes(data[wide + 40 : wide + 48], "little"))
+    return min(size, len(data))
 
 
 def _wrong(member: zipfile.ZipInfo) -> str:

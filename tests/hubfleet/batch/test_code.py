@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import zipfile
@@ -211,3 +212,33 @@ def test_what_arrived_damaged_is_not_unpacked(image: Image, project: Code, name:
     assert done.returncode == 1
     assert "checksum" in done.stderr
     assert not list(image.code.iterdir())
+
+
+def directory(count: int, name: bytes = b"a", extra: bytes = b"", *, wide: bool = False) -> bytes:
+    """A zip file that is nothing but a directory of `count` members; with `wide`, its end is zip64's."""
+    lengths = struct.pack("<HHH", len(name), len(extra), 0)
+    header = b"PK\x01\x02" + bytes(24) + lengths + bytes(12) + name + extra
+    found = header * count
+    if not wide:
+        return found + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count % 2**16, 1, len(found), 0, 0)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(found), 0)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(found), 1)
+    most = 2**32 - 1
+    return found + record + locator + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, most, most, 0)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_directory_is_bounded_before_it_is_read(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"limit": 20_000_000, "unpacked_limit": 10_000_000}
+    most = encoded(directory(code.MAX_MEMBERS, wide=wide))
+    code.decode(most, PATH, **limits)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    error = refusal(encoded(directory(code.MAX_MEMBERS + 1, wide=wide)), **limits)
+    assert error.status == 413
+    assert "10001 files; the limit is 10000" in str(error)
+    error = refusal(encoded(directory(200, b"n" * 30_000, wide=wide)), **limits)
+    assert error.status == 413
+    assert "list of files" in str(error)
+    error = refusal(encoded(directory(60, extra=bytes(65_532), wide=wide)), **limits)
+    assert error.status == 413
+    assert "extra fields" in str(error)

@@ -20,7 +20,11 @@ from hubfleet.kube.errors import ApiError, Conflict, KubeError, NotFound
 from hubfleet.kube.resources import CONFIGMAPS, SECRETS, Resource
 
 INTERVAL = 60.0
-"""Seconds between two rounds; there is rarely anything to do, and a round is two small lists."""
+"""Seconds between two rounds; there is rarely anything to do.
+
+A round is two lists of what still has an expiry (submissions under way, or dead), of metadata alone: the
+parts themselves hold users' code, up to a MiB each.
+"""
 
 ROUND_BUDGET = 45.0
 """Seconds for one round in one cluster."""
@@ -50,7 +54,8 @@ class Collector:
         budget = Budget(ROUND_BUDGET)
         handled = 0
         for resource in (SECRETS, CONFIGMAPS):
-            async for part in self._client.list(resource, labels=EXPIRES_LABEL, budget=budget):
+            parts = self._client.list(resource, labels=EXPIRES_LABEL, metadata_only=True, budget=budget)
+            async for part in parts:
                 if not _expired(part, self._clock()):
                     continue
                 try:

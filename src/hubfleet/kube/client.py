@@ -14,7 +14,7 @@ import msgspec
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.errors import KubeError
 from hubfleet.kube.impersonation import Impersonation
-from hubfleet.kube.request import FIELD_MANAGER, PatchType, prepare
+from hubfleet.kube.request import FIELD_MANAGER, METADATA_ONLY, PatchType, prepare
 from hubfleet.kube.resources import PODS, Resource
 from hubfleet.kube.response import Lines, Page, decode, decode_event
 from hubfleet.kube.transport import Transport
@@ -62,16 +62,21 @@ class Client:
         labels: str = "",
         fields: str = "",
         page: int = 500,
+        metadata_only: bool = False,
         type: type[T] = dict,  # type: ignore[assignment]
         on_behalf_of: Impersonation | None = None,
         budget: Budget | None = None,
     ) -> AsyncGenerator[Page[T]]:
-        """The pages of a list, all of one snapshot, `page` objects each; Gone where the snapshot expired."""
+        """The pages of a list, all of one snapshot, `page` objects each; Gone where the snapshot expired.
+
+        With `metadata_only` objects come without spec, data and status: a page of Secrets may be 500 MiB.
+        """
         path = resource.path(namespace)
+        accept = METADATA_ONLY if metadata_only else ""
         token = ""
         while True:
             query = {"labelSelector": labels, "fieldSelector": fields, "limit": page, "continue": token}
-            request = prepare("GET", path, query=query, on_behalf_of=on_behalf_of)
+            request = prepare("GET", path, query=query, accept=accept, on_behalf_of=on_behalf_of)
             body = await self.transport.send(request, budget)
             answer = decode(self.name, body, Page[type])  # type: ignore[valid-type]
             yield answer
@@ -87,6 +92,7 @@ class Client:
         labels: str = "",
         fields: str = "",
         page: int = 500,
+        metadata_only: bool = False,
         type: type[T] = dict,  # type: ignore[assignment]
         on_behalf_of: Impersonation | None = None,
         budget: Budget | None = None,
@@ -98,6 +104,7 @@ class Client:
             labels=labels,
             fields=fields,
             page=page,
+            metadata_only=metadata_only,
             type=type,
             on_behalf_of=on_behalf_of,
             budget=budget,

@@ -14,6 +14,10 @@ FIELD_MANAGER = "hubfleet"
 """Our name in `managedFields`: server-side apply owns the fields that it sets under this name."""
 
 
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""The Accept header of a list without specs and data; a server that does not know it sends all."""
+
+
 class PatchType(StrEnum):
     """The content types of a patch."""
 
@@ -46,6 +50,7 @@ def prepare(
     query: Mapping[str, object] | None = None,
     body: Any = None,
     content_type: str = "application/json",
+    accept: str = "",
     on_behalf_of: Impersonation | None = None,
     idempotent: bool | None = None,
 ) -> Request:
@@ -66,6 +71,8 @@ def prepare(
     if body is not None:
         headers = (("Content-Type", content_type),)
         encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    if accept:
+        headers += (("Accept", accept),)
     if on_behalf_of is not None:
         headers += on_behalf_of.headers()
     if idempotent is None:

@@ -87,6 +87,16 @@ async def test_a_stale_merge_patch_is_a_conflict(client: Client, namespace: str)
         await client.patch(CONFIGMAPS, namespace, "a", {**stale, "data": {"x": "2"}})
 
 
+async def test_a_list_of_metadata_holds_nothing_else(client: Client, namespace: str) -> None:
+    for name in ("a", "b", "c"):
+        await client.create(CONFIGMAPS, namespace, {**config_map(name, {"test": "meta"}), "data": {"k": "v"}})
+    listed = [
+        o async for o in client.list(CONFIGMAPS, namespace, labels="test=meta", page=2, metadata_only=True)
+    ]
+    assert [o["metadata"]["name"] for o in listed] == ["a", "b", "c"]
+    assert all(o["metadata"]["uid"] and "data" not in o for o in listed)
+
+
 async def test_a_list_comes_in_pages(client: Client, namespace: str) -> None:
     names = [f"c{i:02}" for i in range(25)]
     await asyncio.gather(

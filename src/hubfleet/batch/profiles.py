@@ -6,6 +6,7 @@ filled in where the job says nothing, and a job that says something else is refu
 requires a profile, a job that names none must be one that a client could have made from a profile.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from hubfleet.batch import wire
 from hubfleet.batch.submission import Kind, pod_template
 from hubfleet.batch.wire import Path, Problems, problem
 from hubfleet.errors import UserError
+
+_AROUND = {"nodeName": "node_name", "resources": "resources", "resourceClaims": "resource_claims"}
+"""What of a pod's spec gets a job nodes or resources past any profile, with the clients' spelling."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -60,6 +64,7 @@ class Profiles:
     def _require_a_match(self, spec: dict[str, Any], path: Path) -> None:
         for name, choice in self._choices.items():
             if not _differences(choice, spec, path, name) and not _missing(choice, spec):
+                _fill(choice, spec)  # its init containers, which the clients leave as they are
                 return
         offered = ", ".join(sorted(self._choices)) or "none"
         message = f"a profile is required, and this job is made from none of: {offered}"
@@ -104,19 +109,24 @@ def _differences(choice: Choice, spec: dict[str, Any], path: Path, name: str) ->
             problems.add((*path, *where), message)
 
     container = spec["containers"][0]
-    if choice.image is not None:
-        differs(("containers", 0, "image"), choice.image, container.get("image"))
-    for i, each in enumerate(spec["containers"] + spec.get("initContainers", [])):
-        place = (
-            ("containers", i)
-            if i < len(spec["containers"])
-            else ("init_containers", i - len(spec["containers"]))
-        )
+    for place, each in _containers(spec):
+        if choice.image is not None:
+            differs((*place, "image"), choice.image, each.get("image"))
         for kind in ("requests", "limits"):
             theirs = each.get("resources", {}).get(kind, {})
             ours = choice.resources.get(kind, {})
-            if choice.resources and (i == 0 or theirs):
+            if choice.resources and (each is container or theirs):
                 differs((*place, "resources", kind), ours, theirs)
+    for i, each in enumerate(spec.get("initContainers", [])):
+        if choice.resources.get("limits") and each.get("restartPolicy"):
+            # It runs beside the job, as a second container does.
+            where: Path = (*path, "init_containers", i, "restart_policy")
+            problems.add(where, f"profile {name!r} is for one container")
+    for key, spelled in _AROUND.items():
+        if spec.get(key):
+            problems.add(
+                (*path, spelled), f"may not be set: profile {name!r} says where and with what it runs"
+            )
     if choice.resources.get("limits") and len(spec["containers"]) > 1:
         problems.add((*path, "containers"), f"profile {name!r} is for one container")
     if choice.tolerations or spec.get("tolerations"):
@@ -138,16 +148,23 @@ def _missing(choice: Choice, spec: dict[str, Any]) -> bool:
 
 
 def _fill(choice: Choice, spec: dict[str, Any]) -> None:
-    container = spec["containers"][0]
-    if choice.image is not None:
-        container["image"] = choice.image
-    if choice.resources:
-        container["resources"] = {**container.get("resources", {}), **choice.resources}
+    for _, each in _containers(spec):
+        if choice.image is not None:
+            each["image"] = choice.image
+        if choice.resources:
+            each["resources"] = {**each.get("resources", {}), **choice.resources}
     if choice.tolerations:
         spec["tolerations"] = list(choice.tolerations)
     if choice.node_affinity is not None:
         node_affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
         node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] = choice.node_affinity
+
+
+def _containers(spec: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every container and init container, with its place in the spec."""
+    for key, spelled in (("containers", "containers"), ("initContainers", "init_containers")):
+        for i, each in enumerate(spec.get(key, [])):
+            yield (spelled, i), each
 
 
 def _required_affinity(spec: dict[str, Any]) -> Any:

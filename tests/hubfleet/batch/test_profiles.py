@@ -89,6 +89,50 @@ def test_a_second_container_is_no_way_around() -> None:
     assert refused(found, "small") == ["body.job.spec.template.spec.init_containers.0.resources.limits"]
 
 
+AT = "body.job.spec.template.spec"
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"nodeName": "gpu-1"}, "node_name"),
+        ({"resources": {"limits": {"cpu": "64"}}}, "resources"),
+        ({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}, "resource_claims"),
+        ({"initContainers": [{"name": "b", "image": "other:1"}]}, "init_containers.0.image"),
+        ({"initContainers": [{"name": "b", "restartPolicy": "Always"}]}, "init_containers.0.restart_policy"),
+        (
+            {"initContainers": [{"name": "b", "resources": {"limits": {"cpu": "64"}}}]},
+            "init_containers.0.resources.limits",
+        ),
+    ],
+)
+def test_there_is_no_way_around_a_profile(change: dict[str, Any], at: str, required: bool) -> None:
+    found = job("job-profile-0.5")
+    spec(found).update(copy.deepcopy(change))
+    if required:
+        assert refused(found, required=True) == [AT]
+    else:
+        assert refused(found, "gpu") == [f"{AT}.{at}"]
+
+
+@pytest.mark.parametrize("named", ["gpu", ""])
+def test_an_init_container_gets_what_the_profile_gives(named: str) -> None:
+    found = job("job-profile-0.5")
+    spec(found)["initContainers"] = [{"name": "b"}, {"name": "c", "image": "gpu:1"}]
+    profiles(required=True).enforce(found, "Job", named)
+    for each in spec(found)["initContainers"]:
+        assert (each["image"], each["resources"]) == ("gpu:1", GPU["resources"])
+
+
+def test_without_a_profile_all_of_it_is_the_jobs_own_affair() -> None:
+    found = job("job-0.5")
+    spec(found).update(nodeName="a", initContainers=[{"name": "b", "restartPolicy": "Always"}])
+    before = copy.deepcopy(found)
+    profiles().enforce(found, "Job", "")
+    assert found == before
+
+
 def test_an_unknown_profile_is_named_with_the_known_ones() -> None:
     with pytest.raises(UserError) as caught:
         profiles().enforce(job("job-0.5"), "Job", "huge")

@@ -17,8 +17,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-HISTORY = 20_000
-"""Events kept per resource. The real API server's watch cache keeps at most 102,400 and etcd five minutes."""
+HISTORY = 5_000
+"""Events kept per resource, each with the object as it was: some 40 KiB. (etcd keeps five minutes.)"""
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 

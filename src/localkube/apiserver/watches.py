@@ -22,8 +22,8 @@ from localkube.apiserver.store import (
     with_revision,
 )
 
-BACKLOG = 50_000
-"""Events that wait for one reader."""
+BACKLOG = 5_000
+"""Events that wait for one reader: as many as are kept, so that one who is cut off can mostly resume."""
 
 
 class Event(NamedTuple):

@@ -78,7 +78,7 @@ def tour(step: int) -> str:
 
 def test_the_tour_works_word_for_word(serving: Serving, tmp_path: Path) -> None:
     address = serving.printed(r"JupyterHub +(http://\S+)")
-    token = serving.printed(r"--token (\S+)")
+    token = serving.printed(r"--token ([0-9a-f]{32})")
     commands = "\n".join(["set -euo pipefail", tour(3), tour(4), tour(5)])
     commands = commands.replace("http://127.0.0.1:8000", address).replace("YOUR-TOKEN", token)
     run = subprocess.run(

@@ -6,8 +6,11 @@ The order is what makes it safe to die anywhere:
 2. Then the Job, which refers to them. From here on it runs.
 3. Then the parts get the Job as their owner and lose that label, at once.
 
-A step that fails undoes what was made, here and now. Whoever dies in between leaves labelled parts to the
-collector, which removes them, or gives them to the Job where that was made.
+A step that fails undoes what was made, here and now; with one exception. Where nobody knows whether the Job
+was made (the answer to its create never came) and it is not there, it may yet come: an API server may still
+be busy with it. Then the parts stay, for a Job without them would never start. They, and those of whoever
+dies in between, are labelled, and so the collector's: it removes them, or gives them to the Job where that
+was made.
 
 The race with the collector: it must not remove the parts of a submission that is still under way and then
 has its Job made. A submission has `BatchSettings.budget` (30 s), and looks at it once more before it creates
@@ -54,6 +57,7 @@ class _Creation:
         self._plan = plan
         self._budget = budget
         self._on_behalf_of = on_behalf_of
+        self._job_was_sent = False
         self._parts = [(SECRETS, plan.secret), *((CONFIGMAPS, each) for each in plan.config_maps)]
 
     async def run(self) -> msgspec.Raw:
@@ -62,6 +66,7 @@ class _Creation:
             await _all(*(self._create(of, part) for of, part in self._parts))
             if self._budget.left() < LAST_MOMENT:
                 raise ClusterUnreachable(self._client.name, "the time for this submission is over")
+            self._job_was_sent = True
             raw = await self._create(resource, self._plan.owner)
         except KubeError as e:
             await self._undo(resource, e)
@@ -107,26 +112,34 @@ class _Creation:
         """Remove whatever of this submission is there, known by its label: never a namesake."""
         budget = Budget(UNDO_SECONDS)
         try:
-            if _may_have_happened(error):
-                # First, and alone: a Job without its parts would never start, parts without it expire.
-                await self._remove(resource, self._plan.name, budget)
+            # First, and alone: a Job without its parts would never start, parts without it expire.
+            if (
+                self._job_was_sent
+                and _may_have_happened(error)
+                and not await self._remove(resource, self._plan.name, budget)
+            ):
+                self._log("left to the collector: the job may yet be made", error=str(error))
+                return
             await _all(*(self._remove(of, each["metadata"]["name"], budget) for of, each in self._parts))
         except KubeError as e:
             self._log("left to the collector", error=str(e))
 
-    async def _remove(self, resource: Resource, name: str, budget: Budget) -> None:
+    async def _remove(self, resource: Resource, name: str, budget: Budget) -> bool:
+        """Whether it was there."""
         # Asked first, for a create whose answer never came may or may not have made it, and the name may be
         # another's (409). The uid makes sure that it is still the same one.
         namespace, whom = self._plan.namespace, self._on_behalf_of
         try:
             found = await self._client.get(resource, namespace, name, on_behalf_of=whom, budget=budget)
             metadata = found["metadata"]
-            if metadata.get("labels", {}).get(SUBMISSION_LABEL) == self._plan.submission:
-                await self._client.delete(
-                    resource, namespace, name, uid=metadata["uid"], on_behalf_of=whom, budget=budget
-                )
+            if metadata.get("labels", {}).get(SUBMISSION_LABEL) != self._plan.submission:
+                return False
+            await self._client.delete(
+                resource, namespace, name, uid=metadata["uid"], on_behalf_of=whom, budget=budget
+            )
         except NotFound:
-            pass
+            return False
+        return True
 
     def _log(self, event: str, **values: Any) -> None:
         log.warning(

@@ -72,7 +72,8 @@ def for_http_exception(error: HTTPException) -> Answer:
 
 
 def _problem(extra: Mapping[str, Any]) -> dict[str, Any]:
-    where = [str(extra[key]) for key in ("source", "key") if extra.get(key)]
+    # The source is an enum whose str() is its Python name.
+    where = [str(getattr(extra[key], "value", extra[key])) for key in ("source", "key") if extra.get(key)]
     return {"loc": where, "msg": str(extra.get("message", ""))}
 
 

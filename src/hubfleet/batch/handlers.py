@@ -13,12 +13,14 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
+from litestar.exceptions import InternalServerException
 from litestar.params import FromQuery, PathParameter, SkipValidation
 from litestar.types import ASGIApp
 
 from hubfleet.batch.chunks import Chunks
 from hubfleet.batch.service import BatchService, ClusterBatch
 from hubfleet.batch.workloads import Answer
+from hubfleet.errors import UserError
 from hubfleet.identity.user import User
 
 UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
@@ -50,7 +52,9 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
         list_jobs,
         create_job,
         get_job,
+        get_job_named_logs,
         delete_job,
+        delete_job_named_logs,
         job_log,
         list_cron_jobs,
         create_cron_job,
@@ -58,6 +62,7 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
         delete_cron_job,
         list_pods,
         get_pod,
+        get_pod_named_logs,
         pod_log,
     ]
     return Router(
@@ -110,6 +115,24 @@ async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
     return _json((await batch.delete(user, batch.jobs, name), {}))
 
 
+# "logs" is a name like any other, but the router follows it only into the paths of the logs.
+
+
+@get("/jobs/logs")
+async def get_job_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+    return _json(await batch.get(user, batch.jobs, "logs"))
+
+
+@delete("/jobs/logs", status_code=200)
+async def delete_job_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+    return _json((await batch.delete(user, batch.jobs, "logs"), {}))
+
+
+@get("/pods/logs")
+async def get_pod_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+    return _json(await batch.get(user, batch.pods, "logs"))
+
+
 @get("/jobs/logs/{name:str}")
 async def job_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> ASGIApp:
     """The log of all pods of a job, or of one pod."""
@@ -154,10 +177,14 @@ async def pod_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool
 async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
     """The body, read only as far as the limit: whoever sends more is told so (413) by `submission.decode`."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > batch.settings.body_limit:
-            break
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > batch.settings.body_limit:
+                break
+    except InternalServerException:
+        # The framework's word for a sender who left, who hears no answer: nothing that is wrong with us.
+        raise UserError(400, "the request ended before its body did") from None
     return bytes(body)
 
 

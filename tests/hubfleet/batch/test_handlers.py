@@ -1,13 +1,24 @@
 """The routes, over HTTP: paths, status codes and the form of errors."""
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
-from tests.hubfleet.batch.conftest import PROFILES, Person, Server, StartServer, body, leftovers, until
+from tests.hubfleet.batch.conftest import (
+    PREFIX,
+    PROFILES,
+    Person,
+    Server,
+    StartServer,
+    body,
+    leftovers,
+    until,
+)
 
 from hubfleet.kube.client import Client
-from hubfleet.kube.resources import JOBS
+from hubfleet.kube.resources import JOBS, PODS
 
 
 def detail(answer: tuple[int, dict[str, str], bytes]) -> Any:
@@ -153,8 +164,8 @@ def test_strange_names_are_errors_of_the_user(server: Server, person: Person, na
 
 def test_strange_parameters_are_errors_of_the_user(server: Server, person: Person) -> None:
     answer = server.call("GET", "jobs/logs/a/?stream=perhaps", person.token)
-    assert 400 <= answer[0] < 500
-    assert detail(answer)
+    assert answer[0] == 422
+    assert detail(answer)[0]["loc"] == ["query", "stream"]
     assert names(server, person, "pods/?job_name=%F0%9F%90%B1&x=y") == []
 
 
@@ -165,6 +176,40 @@ def test_a_body_over_the_limit_is_a_413(start_server: StartServer, person: Perso
     assert "limit" in detail(answer)
     answer = server.call("POST", "jobs/", person.token, b"x" * 2_000_000)
     assert answer[0] in (0, 413)
+
+
+async def test_a_sender_who_leaves_is_no_fault_of_ours(server: Server, person: Person) -> None:
+    seen = len(server.log)
+    _, writer = await asyncio.open_connection("127.0.0.1", int(server.origin.rpartition(":")[2]))
+    head = f"POST {PREFIX}/jobs/ HTTP/1.1\r\nHost: a\r\nAuthorization: token {person.token}\r\n"
+    writer.write(f"{head}X-Request-ID: whoever-left\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    await writer.drain()
+    # Nothing tells when the server has begun to read: whenever it does, it finds that nobody is there.
+    writer.close()
+    await writer.wait_closed()
+    await until(lambda: "POST" in server.log[seen:])
+    assert '"status":400' in server.log[seen:]
+    assert "Traceback" not in server.log[seen:]
+    assert "failed unexpectedly" not in server.log[seen:]
+
+
+async def test_logs_is_a_name_like_others(server: Server, person: Person, client: Client) -> None:
+    sent = json.loads(body("job-0.5"))
+    sent["job"]["metadata"]["name"] = "logs"
+    assert server.call("POST", "jobs/", person.token, json.dumps(sent).encode())[0] == 200
+    pod = {"metadata": {"name": "logs"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
+    await client.create(PODS, person.namespace, {"apiVersion": "v1", "kind": "Pod", **pod})
+
+    def found(path: str) -> bool:
+        return server.call("GET", path, person.token)[0] == 200
+
+    for path in ("jobs/logs", "jobs/logs/", "pods/logs", "pods/logs/"):
+        await until(partial(found, path))
+        answer = json.loads(server.call("GET", path, person.token)[2])
+        assert (answer["kind"].lower() + "s", answer["metadata"]["name"]) == (path.partition("/")[0], "logs")
+    assert server.call("DELETE", "jobs/logs", person.token)[0] == 200
+    await until(lambda: server.call("GET", "jobs/logs", person.token)[0] == 404)
+    assert server.call("DELETE", "jobs/logs/", person.token)[0] == 404
 
 
 async def test_a_job_submitted_through_one_replica_is_there_for_the_other(

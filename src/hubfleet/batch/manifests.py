@@ -5,6 +5,7 @@ done to a job is kbatch-proxy's: the operator's template, labels, time to live, 
 """
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
@@ -37,6 +38,7 @@ UNPACK_USER = 1000
 """Who unpacks where the job does not say who it runs as: any user but root, and that of Jupyter's images."""
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # the API server's own: no vowels, no words
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
@@ -123,15 +125,18 @@ def plan(
     """All objects of a submission. `name` is the Job's; `expires` is the Unix time of abandoned parts."""
     owner = _copy(submission.job)
     for metadata in _metadatas(owner, submission.kind):
-        _drop_our_labels(metadata)
+        _drop_ours(metadata)
     # A copy of the template, too: what is merged from it is changed below, and it is for all submissions.
     owner = _with_template(owner, _copy(template), submission.kind)
     job = owner["spec"]["jobTemplate"] if submission.kind == "CronJob" else owner
     pod = pod_template(job)["spec"]
     labels = _labels(submission, requester, settings)
+    annotations = {USERNAME: requester.username}
+    if submission.profile:
+        annotations[PROFILE_LABEL] = submission.profile
     for metadata in _metadatas(owner, submission.kind):
         metadata["labels"] = metadata.get("labels", {}) | labels
-        metadata["annotations"] = metadata.get("annotations", {}) | {USERNAME: requester.username}
+        metadata["annotations"] = metadata.get("annotations", {}) | annotations
     job["spec"]["ttlSecondsAfterFinished"] = settings.job_ttl_seconds
     if settings.queue_name:
         job["metadata"]["labels"][QUEUE_LABEL] = settings.queue_name
@@ -183,9 +188,10 @@ def _metadatas(owner: dict[str, Any], kind: Kind) -> Iterator[dict[str, Any]]:
     yield pod_template(job)["metadata"]
 
 
-def _drop_our_labels(metadata: dict[str, Any]) -> None:
-    if labels := metadata.get("labels"):
-        metadata["labels"] = {k: v for k, v in labels.items() if not k.startswith(OURS)}
+def _drop_ours(metadata: dict[str, Any]) -> None:
+    for key in ("labels", "annotations"):
+        if values := metadata.get(key):
+            metadata[key] = {k: v for k, v in values.items() if not k.startswith(OURS)}
 
 
 def _with_template(owner: dict[str, Any], template: dict[str, Any], kind: Kind) -> dict[str, Any]:
@@ -203,7 +209,18 @@ def _labels(submission: Submission, requester: Requester, settings: BatchSetting
         USER_LABEL: requester.label,
         WORKLOAD_LABEL: submission.kind.lower(),
     }
-    return labels | {PROFILE_LABEL: submission.profile} if submission.profile else labels
+    return labels | {PROFILE_LABEL: profile_label(submission.profile)} if submission.profile else labels
+
+
+def profile_label(name: str) -> str:
+    """A profile's name as a label's value: itself where it can be one, else what is left of it and its hash.
+
+    kbatch's profiles have any name ("GPU large"); the whole one is in the annotation of the same key.
+    """
+    if _LABEL_VALUE.fullmatch(name):
+        return name
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "x"
+    return f"{stem}--{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def _add_environment(container: dict[str, Any], extra: dict[str, str], token: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hubfleet.batch import code, manifests, submission
 from hubfleet.batch.manifests import Plan, Requester, generated_name, merge, plan
 from hubfleet.batch.profiles import Profiles
+from hubfleet.batch.submission import pod_template
 from hubfleet.settings import BatchSettings
 
 HERE = Path(__file__).parent
@@ -243,3 +244,22 @@ def test_generated_names_fit(entropy: int, length: int, limit: int) -> None:
     found = generated_name(base, entropy, limit)
     assert len(found) <= limit
     assert re.fullmatch(r"a+[bcdfghjklmnpqrstvwxz2456789]{5}", found)
+
+
+@pytest.mark.parametrize("name", ["gpu", "GPU large", "1.5", "-", "größe", "x" * 64, "a_", "☃", "a b" * 50])
+def test_a_profile_of_any_name_is_a_label(name: str) -> None:
+    settings = BatchSettings(profiles={name: {"resources": {"limits": {"cpu": "1"}}}})
+    sent = body("job-0.5")
+    sent["job"]["metadata"]["labels"] = {"hubfleet.dev/profile": name}
+    sent["job"]["metadata"]["annotations"] = {"hubfleet.dev/profile": "another"}
+    found = planned(sent, settings)
+    for metadata in (found.owner["metadata"], pod_template(found.owner)["metadata"]):
+        label = metadata["labels"]["hubfleet.dev/profile"]
+        assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", label)
+        assert metadata["annotations"]["hubfleet.dev/profile"] == name
+    assert len(found.secret["metadata"]["labels"]["hubfleet.dev/profile"]) <= 63
+
+
+def test_profiles_do_not_share_a_label() -> None:
+    names = ["GPU large", "GPU-large", "GPU  large", "GPU large "]
+    assert len({manifests.profile_label(name) for name in names}) == len(names)

@@ -28,7 +28,7 @@ NAME_ATTEMPTS = 3
 """A generated name is taken once in 14 million; three in a row is another fault."""
 
 BIG_BODY = 256 * 1024
-"""Bytes from which a body is decoded and checked in a thread, so that the others do not wait for it."""
+"""Bytes from which a body, or its code, is worked on in a thread, so that the others do not wait for it."""
 
 SHUTDOWN_SECONDS = 20.0
 """How long a stopping server waits for submissions under way; the collector sees to the rest."""
@@ -168,7 +168,10 @@ class ClusterBatch:
         attempts = NAME_ATTEMPTS if checked.generate_name else 1
         while True:
             namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
-            plan = self._plan(user, checked, namespace)
+            if checked.code is not None and len(checked.code.data) > BIG_BODY:
+                plan = await asyncio.to_thread(self._plan, user, checked, namespace)
+            else:
+                plan = self._plan(user, checked, namespace)
             try:
                 raw = await creation.create(self._cluster.client, plan, budget, _on_behalf_of(user))
             except AlreadyExists:

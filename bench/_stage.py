@@ -71,22 +71,16 @@ def batch(kubeconfig: Path | None, context: str, *, kubelet: bool) -> Iterator[S
         api = read_kubeconfig(kubeconfig, context, directory)
 
         addresses = hub.HubAddresses(free_port(), free_port(), free_port(), free_port())
-        stage_token, service_token = secrets.token_hex(24), secrets.token_hex(24)
+        stage_token, service_token, proxy_token = (secrets.token_hex(24) for _ in range(3))
         config = directory / "jupyterhub_config.py"
         config.write_text(
             hub.configuration(
                 addresses,
-                proxy_command=str(ROOT / ".venvs/node/node_modules/.bin/configurable-http-proxy"),
+                proxy_token=proxy_token,
                 service_token=service_token,
                 stage_token=stage_token,
             )
         )
-        start(
-            "hub",
-            [str(BIN / "jupyterhub"), "--config", str(config)],
-            lambda: hub.call("GET", addresses.url + "/hub/health")[0] == 200,
-        )
-
         settings = directory / "hubfleet.yaml"
         settings.write_bytes(
             msgspec.yaml.encode(
@@ -107,6 +101,14 @@ def batch(kubeconfig: Path | None, context: str, *, kubelet: bool) -> Iterator[S
             "hubfleet",
             [str(BIN / "hubfleet"), "serve", "--config", str(settings)],
             lambda: hub.call("GET", ours + "/ready")[0] == 200,
+        )
+
+        node = ROOT / ".venvs/node/node_modules/.bin"
+        start("proxy", hub.proxy_command(addresses, node), lambda: True, CONFIGPROXY_AUTH_TOKEN=proxy_token)
+        start(
+            "hub",
+            [str(BIN / "jupyterhub"), "--config", str(config)],
+            lambda: hub.call("GET", addresses.api_url + "/")[0] == 200,
         )
 
         port = free_port()

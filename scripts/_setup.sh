@@ -2,25 +2,26 @@
 # Assumes Python >= 3.11 and nothing else. Debian packages come through apt-get where we are root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export UV_PROJECT_ENVIRONMENT="$PWD/.venv" UV_COMPILE_BYTECODE=1 PYTHONUNBUFFERED=1
+export UV_PROJECT_ENVIRONMENT="$PWD/.venv" UV_COMPILE_BYTECODE=1 UV_SYSTEM_CERTS=1 PYTHONUNBUFFERED=1
 unset PYTHONDONTWRITEBYTECODE  # our servers start in half the time from compiled files
 mkdir -p .venvs
 
 say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
-# debian PACKAGE TEST...: the test passes, or the package is installed and then it passes, or the user is told its name.
+# debian PACKAGE=COMMAND...: each command is there, or its Debian package is installed, or all that are missing are named.
 debian() {
-  local package=$1; shift
-  "$@" >/dev/null 2>&1 && return
+  local missing=() each
+  for each in "$@"; do command -v "${each#*=}" >/dev/null 2>&1 || missing+=("${each%%=*}"); done
+  [ ${#missing[@]} = 0 ] && return
   if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-    if [ -z "${apt_updated:-}" ]; then say "apt-get update"; apt-get update -qq >/dev/null; apt_updated=1; fi
-    say "apt-get install $package"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+    say "apt-get install ${missing[*]}"
+    apt-get update -qq >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     hash -r
-    "$@" >/dev/null 2>&1 && return
+  else
+    fail "hubfleet needs what these Debian packages hold, and cannot install them here: apt-get install ${missing[*]}"
   fi
-  fail "hubfleet needs '$package' (Debian's name of the package) and cannot install it here: install it and try again."
 }
 
 find_python() {
@@ -38,7 +39,7 @@ uv=.venvs/uv/bin/uv
 
 setup_uv() {
   [ -x "$uv" ] && return
-  debian python3-venv "$python" -c "import ensurepip, venv"
+  "$python" -c "import ensurepip, venv" 2>/dev/null || debian python3-venv=pyvenv
   say "installing uv into .venvs/uv"
   "$python" -m venv .venvs/uv
   .venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
@@ -47,6 +48,7 @@ setup_uv() {
 # The project itself and its development tools, exactly as locked.
 setup_project() {
   setup_uv
+  [ -d .venv ] || say "installing hubfleet and its tools into .venv"
   "$uv" sync --quiet --locked --python "$python"
 }
 
@@ -76,15 +78,15 @@ setup_peers() {
 setup_proxy() {
   local dir=.venvs/node
   [ -x "$dir/node_modules/.bin/configurable-http-proxy" ] && return
-  debian nodejs command -v node
-  debian npm command -v npm
   say "installing configurable-http-proxy into $dir"
   mkdir -p "$dir"
   npm install --silent --no-audit --no-fund --prefix "$dir" configurable-http-proxy@5 >/dev/null
 }
 
-setup_sandbox() {
-  debian bubblewrap command -v bwrap
+# What pods and the proxy run on. First of all, for it is what may be missing where we are not root.
+setup_system() {
+  local wanted=(bubblewrap=bwrap nodejs=node npm=npm "$@")
   # A pod has a network of its own where we may make one; without, localkube says so and goes on.
-  if [ "$(id -u)" = 0 ]; then debian iproute2 command -v ip; fi
+  if [ "$(id -u)" = 0 ]; then wanted+=(iproute2=ip); fi
+  debian "${wanted[@]}"
 }

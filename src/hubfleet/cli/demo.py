@@ -10,7 +10,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from hubfleet.demo.process import ProcessFailed
+from hubfleet.demo.process import ProcessFailed, free_port
 from hubfleet.demo.stage import CLUSTERS, Stage, raised
 from hubfleet.demo.story import StoryFailed, Terminal, tell
 
@@ -65,6 +65,8 @@ def _run(
     def ready(name: str, address: str, seconds: float) -> None:
         console.print(f"  {name:9} {address:48} ready in {seconds:.1f} s", soft_wrap=True)
 
+    if not once and free_port(port) != port:
+        console.print(f"  port {port} is taken: JupyterHub gets another one")
     with raised(directory, node=node, port=0 if once else port, tell=ready) as stage:
         terminal = Terminal(
             kbatch,

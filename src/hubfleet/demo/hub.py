@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,15 +30,21 @@ class HubAddresses(msgspec.Struct, frozen=True):
         return f"{self.url}/services/kbatch/"
 
 
-def configuration(
-    addresses: HubAddresses, *, proxy_command: str, service_token: str, stage_token: str
-) -> str:
+def proxy_command(addresses: HubAddresses, node: Path) -> list[str]:
+    """JupyterHub's own proxy, from npm's folder `node`; its token comes in CONFIGPROXY_AUTH_TOKEN."""
+    command = [str(node / "configurable-http-proxy"), "--ip", "127.0.0.1", "--port", str(addresses.port)]
+    command += ["--api-ip", "127.0.0.1", "--api-port", str(addresses.proxy_api_port)]
+    return [*command, "--error-target", f"http://127.0.0.1:{addresses.hub_port}/hub/error"]
+
+
+def configuration(addresses: HubAddresses, *, proxy_token: str, service_token: str, stage_token: str) -> str:
     """The text of jupyterhub_config.py: hubfleet is the service `kbatch`, every user may use it."""
     return f"""\
 c.JupyterHub.bind_url = "{addresses.url}"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{addresses.hub_port}"
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{addresses.proxy_api_port}"
-c.ConfigurableHTTPProxy.command = [{proxy_command!r}]
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.auth_token = {proxy_token!r}
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"

@@ -18,7 +18,7 @@ CLUSTERS = ("west", "east")  # the first one is the default
 
 PROFILES = {
     "small": {"image": "python:3.13", "resources": {"limits": {"cpu": "500m", "memory": "256Mi"}}},
-    "large": {"image": "python:3.13", "resources": {"limits": {"cpu": "2", "memory": "2Gi"}}},
+    "large": {"image": "python:3.13", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}},
 }
 
 
@@ -56,7 +56,7 @@ def raised(
     addresses = hub.HubAddresses(
         port=free_port(port), hub_port=free_port(), proxy_api_port=free_port(), service_port=free_port()
     )
-    stage_token, service_token = secrets.token_hex(24), secrets.token_hex(24)
+    stage_token, service_token, proxy_token = (secrets.token_hex(24) for _ in range(3))
     kubeconfig = directory / "kubeconfig"
     with ExitStack() as stack:
         processes: list[Process] = []
@@ -74,24 +74,34 @@ def raised(
             command += ["--context", name, "--data-dir", str(directory / name)]
             start(name, command, partial(_has_context, kubeconfig, name), f"https://{listen}")
 
-        config = directory / "jupyterhub_config.py"
-        config.write_text(
-            hub.configuration(
-                addresses,
-                proxy_command=str(node / "configurable-http-proxy"),
-                service_token=service_token,
-                stage_token=stage_token,
-            )
-        )
-        command = [program("jupyterhub"), "--config", str(config)]
-        start("hub", command, lambda: hub.call("GET", addresses.url + "/hub/health")[0] == 200, addresses.url)
-
+        # Before the Hub, which waits for its services to answer.
         settings = directory / "hubfleet.yaml"
         settings.write_bytes(msgspec.yaml.encode(_settings(addresses, service_token, kubeconfig)))
         settings.chmod(0o600)
         serve = [program("hubfleet"), "serve", "--config", str(settings)]
         ready_url = f"http://127.0.0.1:{addresses.service_port}/ready"
         start("hubfleet", serve, lambda: hub.call("GET", ready_url)[0] == 200, addresses.service_url)
+        config = directory / "jupyterhub_config.py"
+        config.write_text(
+            hub.configuration(
+                addresses,
+                proxy_token=proxy_token,
+                service_token=service_token,
+                stage_token=stage_token,
+            )
+        )
+        # A process of ours: a proxy that the Hub starts outlives a Hub that is stopped while it starts.
+        proxy = Process(
+            "proxy",
+            hub.proxy_command(addresses, node),
+            directory / "proxy.log",
+            env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": proxy_token},
+        )
+        processes.append(stack.enter_context(proxy))
+        command = [program("jupyterhub"), "--config", str(config)]
+        health = f"http://127.0.0.1:{addresses.hub_port}/hub/health"
+        start("hub", command, lambda: hub.call("GET", health)[0] == 200, addresses.url)
+
         controller = Process(
             "controller",
             [program("hubfleet"), "controller", "--config", str(settings)],

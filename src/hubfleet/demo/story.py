@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class Terminal(msgspec.Struct):
 
     def run(self, *arguments: str, hide: str = "") -> str:
         """Run `kbatch ARGUMENTS`, showing each line as it comes; the whole output. `hide` is not shown."""
-        self.show(("$ kbatch " + " ".join(arguments)).replace(hide or "\0", "..."))
+        self.show(f"$ kbatch {shlex.join(arguments)}".replace(hide or "\0", "..."))
         with self._start(arguments) as child:
             assert child.stdout is not None
             lines = []

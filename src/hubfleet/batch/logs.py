@@ -21,7 +21,7 @@ from hubfleet.batch.workloads import Workloads
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
-from hubfleet.kube.errors import KubeError, NotFound
+from hubfleet.kube.errors import ApiError, KubeError, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import JOBS, PODS
 from hubfleet.kube.view import Change
@@ -288,8 +288,9 @@ class Logs:
                 if rest:
                     yield [rest]
         except KubeError as e:
-            # The answer began long ago: all that is left is to say it in words.
-            yield [f"kbatch: the log of {pod} broke off: {e}".encode()]
+            # The answer began long ago: all that is left is to say it in words. (Not the address of a cluster.)
+            why = e.message if isinstance(e, ApiError) else f"cluster {e.cluster} does not answer"
+            yield [f"kbatch: the log of {pod} broke off: {why}".encode()]
 
     async def _init_failure(self, target: Target, pod: str, failed: InitFailed) -> list[bytes]:
         lines: list[bytes] = []

@@ -288,7 +288,7 @@ class Logs:
                 if rest:
                     yield [rest]
         except KubeError as e:
-            # The answer began long ago: all that is left is to say it in words. (Not the address of a cluster.)
+            # The answer began long ago: all that is left are words, without the address.
             why = e.message if isinstance(e, ApiError) else f"cluster {e.cluster} does not answer"
             yield [f"kbatch: the log of {pod} broke off: {why}".encode()]
 

@@ -175,7 +175,7 @@ def owned_by(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _copy(obj: dict[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))  # ten times faster than deepcopy
+    copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))  # eight times faster than deepcopy
     return copied
 
 

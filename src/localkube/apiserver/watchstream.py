@@ -30,6 +30,10 @@ async def failed(error: StatusError) -> AsyncGenerator[bytes, None]:
     yield error_frame(error)
 
 
+AT_ONCE = 100
+"""Events in one chunk: a reader who is far behind must not have all of them joined, and encrypted, for it."""
+
+
 async def frames(
     watch: Watch,
     resource: Resource,
@@ -70,7 +74,8 @@ async def frames(
             if not deliveries:
                 return
             await store.durable(deliveries[-1].version.revision)
-            yield b"".join(_line(d, render) for d in deliveries)
+            for start in range(0, len(deliveries), AT_ONCE):
+                yield b"".join(_line(d, render) for d in deliveries[start : start + AT_ONCE])
     except StatusError as error:
         yield error_frame(error)
 

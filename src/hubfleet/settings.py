@@ -91,7 +91,7 @@ class TenancySettings(Base, frozen=True):
     """How a user's namespace is named and made."""
 
     create_namespaces: bool = True
-    adopt_unmarked: bool = False  # give namespaces that nobody marked to the users of their names
+    adopt_unmarked: bool = True  # give namespaces that nobody marked to the users of their names
     manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace, once per process
 
     def __post_init__(self) -> None:

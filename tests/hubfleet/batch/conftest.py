@@ -117,6 +117,7 @@ def start_server(
         batch: dict[str, Any] | None = None,
         clusters: list[dict[str, Any]] | None = None,
         hub: dict[str, Any] | None = None,
+        tenancy: dict[str, Any] | None = None,
     ) -> Server:
         here = {"name": "test", "kubeconfig": str(kubeconfig), "context": kube_context}
         server = Server(
@@ -130,6 +131,7 @@ def start_server(
                 },
                 "clusters": clusters or [here, {**here, "name": "other"}],
                 "batch": {"prefix": PREFIX, "profiles": PROFILES, **(batch or {})},
+                "tenancy": tenancy or {},
             },
         )
         started.append(server)

@@ -30,7 +30,7 @@ PATHS = [
 
 @pytest.fixture(scope="session")
 def other_hub(start_server: StartServer) -> Server:
-    return start_server(hub={"name": "other-hub"})
+    return start_server(hub={"name": "other-hub"}, tenancy={"adopt_unmarked": False})
 
 
 async def test_a_user_of_another_hub_of_that_name_gets_nothing(
@@ -63,12 +63,12 @@ async def found(person: Person, client: Client) -> AsyncIterator[dict[str, Any]]
         await client.delete(NAMESPACES, None, person.namespace)
 
 
-async def test_what_the_platform_made_is_no_users(
-    server: Server, person: Person, found: dict[str, Any]
+async def test_what_the_platform_made_is_no_users_where_the_operator_says_so(
+    other_hub: Server, person: Person, found: dict[str, Any]
 ) -> None:
     for method, path in [*PATHS, ("POST", "jobs/")]:
         sent = body("job-0.5") if method == "POST" else None
-        answer = server.call(method, path.format(found["metadata"]["name"]), person.token, sent)
+        answer = other_hub.call(method, path.format(found["metadata"]["name"]), person.token, sent)
         assert answer[0] == 403, path
         assert "kubectl annotate namespace" in json.loads(answer[2])["detail"]
 

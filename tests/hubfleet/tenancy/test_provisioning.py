@@ -131,12 +131,16 @@ async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
 @pytest.mark.parametrize(
     ("labels", "settings", "adopted"),
     [
-        ({}, TenancySettings(), False),
-        ({"app.kubernetes.io/managed-by": "Helm"}, TenancySettings(), False),
-        ({"team": "b"}, TenancySettings(), False),
-        ({"team": "a", "more": "x"}, TenancySettings(), True),  # KBATCH_LABELS, that is batch.labels
-        ({"app.kubernetes.io/managed-by": "kbatch"}, TenancySettings(), True),
-        ({}, TenancySettings(adopt_unmarked=True), True),
+        ({}, TenancySettings(adopt_unmarked=False), False),
+        ({"app.kubernetes.io/managed-by": "Helm"}, TenancySettings(adopt_unmarked=False), False),
+        ({"team": "b"}, TenancySettings(adopt_unmarked=False), False),
+        (
+            {"team": "a", "more": "x"},
+            TenancySettings(adopt_unmarked=False),
+            True,
+        ),  # KBATCH_LABELS, that is batch.labels
+        ({"app.kubernetes.io/managed-by": "kbatch"}, TenancySettings(adopt_unmarked=False), True),
+        ({}, TenancySettings(), True),
         ({}, TenancySettings(create_namespaces=False), True),
     ],
 )

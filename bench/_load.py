@@ -1,6 +1,7 @@
 """Load and latency, measured the same way for everyone: wrk keeps up the load, /proc tells the memory."""
 
 import re
+import statistics
 import subprocess
 import tempfile
 from pathlib import Path
@@ -37,6 +38,20 @@ def wrk(
             [*command, "-s", str(path), url], capture_output=True, text=True, check=True, timeout=seconds + 60
         ).stdout
     return parse(output, seconds)
+
+
+def one_by_one(url: str, headers: dict[str, str], *, times: int, certificate: str = "") -> float:
+    """The median of the seconds that one GET takes, on one connection, after one to warm up.
+
+    By curl: with megabytes to read, a client in Python would measure itself.
+    """
+    command = ["curl", "--silent", "--insecure", "--fail", "--write-out", "%{time_total}\n"]
+    command += ["--cert", certificate] if certificate else []
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    command += ["--output", "/dev/null", url] * (times + 1)
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+    return statistics.median(map(float, output.split()[1:]))
 
 
 def parse(output: str, seconds: int) -> Load:

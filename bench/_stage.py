@@ -28,6 +28,7 @@ class Api(msgspec.Struct, frozen=True):
     url: str
     headers: dict[str, str]
     tls: ssl.SSLContext | None
+    certificate: str  # path of the client's certificate and key, if that is how it logs in
     kubeconfig: Path
     context: str
 
@@ -167,7 +168,7 @@ def read_kubeconfig(path: Path, context: str, directory: Path) -> Api:
     name = context or document["current-context"]
     chosen = named("contexts", name)
     cluster, user = named("clusters", chosen["cluster"]), named("users", chosen["user"])
-    tls = None
+    tls, pair = None, None
     if cluster["server"].startswith("https"):
         tls = ssl.create_default_context()
         if cluster.get("insecure-skip-tls-verify"):
@@ -182,7 +183,7 @@ def read_kubeconfig(path: Path, context: str, directory: Path) -> Api:
             tls.load_cert_chain(pair)
     token = user.get("token", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return Api(cluster["server"].rstrip("/"), headers, tls, path, name)
+    return Api(cluster["server"].rstrip("/"), headers, tls, str(pair or ""), path, name)
 
 
 def _content(entry: dict, key: str) -> str:

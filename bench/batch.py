@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import click
 
-from bench._load import resident, wrk
+from bench._load import one_by_one, resident, wrk
 from bench._stage import Stage, batch, client_payload
 from hubfleet.tenancy.naming import namespace_for
 
@@ -133,11 +133,10 @@ class Bench:
         head = {"Authorization": token}
         await self.until_listed(url, head)
 
-        ours = statistics.median(await timed(40, lambda: read(self.session, url, headers=head)))
-        raw = statistics.median(
-            await timed(40, lambda: read(self.session, raw_url, headers=self.stage.api.headers))
-        )
-        peer = statistics.median(await timed(5, lambda: read(self.session, peer_url, headers=head)))
+        api = self.stage.api
+        ours = one_by_one(url, head, times=40)
+        raw = one_by_one(raw_url, api.headers, times=40, certificate=api.certificate)
+        peer = one_by_one(peer_url, head, times=5)
         self.say(
             f"list of {JOBS} jobs, p50: ours {ours * 1e3:.1f} ms, "
             f"the API server's raw LIST {raw * 1e3:.1f} ms, peer {peer * 1e3:.0f} ms"

@@ -153,14 +153,17 @@ class Bench:
         self.ratio["list_throughput_8"] = ours_load.per_second / max(peer_load.per_second, 1 / 20)
 
     async def until_listed(self, url: str, headers: dict[str, str]) -> None:
-        deadline = time.monotonic() + 30
-        while True:
+        """Until all jobs are there, and the Job controller has written what it has to say of them."""
+        deadline = time.monotonic() + 120
+        seen = b""
+        while time.monotonic() < deadline:
             async with self.session.get(url, headers=headers) as response:
-                if len((await response.json())["items"]) >= JOBS:
-                    return
-            if time.monotonic() > deadline:
-                raise RuntimeError("hubfleet does not list the jobs")
-            await asyncio.sleep(0.1)
+                body = await response.read()
+            if body == seen and len(json.loads(body)["items"]) >= JOBS:
+                return
+            seen = body
+            await asyncio.sleep(1)
+        raise RuntimeError("hubfleet does not list the jobs, or they do not come to rest")
 
     async def submissions(self) -> None:
         body = client_payload("submitted", code=True)

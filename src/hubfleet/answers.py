@@ -1,6 +1,7 @@
 """Every exception as an HTTP answer: JSON `{"detail": ...}`, in the words of whoever said no, never a trace.
 
-kbatch's clients decode the body of any error as JSON and print its `detail`.
+kbatch's clients decode the body of any error as JSON; 0.5 prints its `detail`, 0.4.2 all of it. So `detail`
+is text, with a line for each problem, and comes first; `errors` holds the same problems for programs.
 """
 
 import math
@@ -14,7 +15,7 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from hubfleet.errors import UserError
+from hubfleet.errors import Problem, UserError
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, CredentialsError, KubeError
 
 log = structlog.get_logger(__name__)
@@ -32,8 +33,9 @@ class Answer(msgspec.Struct, frozen=True):
     """An error as it goes out; `retry_after` in seconds."""
 
     status: int
-    detail: str | list[dict[str, Any]]
+    detail: str
     retry_after: float | None = None
+    errors: tuple[Problem, ...] = ()
 
 
 NOTHING_THERE = Answer(404, "There is nothing at this address")
@@ -41,7 +43,7 @@ NOTHING_THERE = Answer(404, "There is nothing at this address")
 
 def for_user_error(error: UserError) -> Answer:
     """As the error says."""
-    return Answer(error.status, error.detail, error.retry_after)
+    return Answer(error.status, error.detail, error.retry_after, error.errors)
 
 
 def for_kube_error(error: KubeError) -> Answer:
@@ -67,11 +69,11 @@ def for_kube_error(error: KubeError) -> Answer:
 def for_http_exception(error: HTTPException) -> Answer:
     """What the framework itself refuses: unknown paths, methods, parameters, bodies."""
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
-        return Answer(422, [_problem(each) for each in error.extra])
+        return for_user_error(UserError(422, [_problem(each) for each in error.extra]))
     return NOTHING_THERE if error.status_code == 404 else Answer(error.status_code, error.detail)
 
 
-def _problem(extra: Mapping[str, Any]) -> dict[str, Any]:
+def _problem(extra: Mapping[str, Any]) -> Problem:
     # The source is an enum whose str() is its Python name.
     where = [str(getattr(extra[key], "value", extra[key])) for key in ("source", "key") if extra.get(key)]
     return {"loc": where, "msg": str(extra.get("message", ""))}
@@ -81,9 +83,10 @@ def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Respons
     headers = dict(headers or {})
     if answer.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(answer.retry_after)))
-    return Response(
-        {"detail": answer.detail}, status_code=answer.status, headers=headers, media_type=MediaType.JSON
-    )
+    content: dict[str, Any] = {"detail": answer.detail}
+    if answer.errors:
+        content["errors"] = answer.errors
+    return Response(content, status_code=answer.status, headers=headers, media_type=MediaType.JSON)
 
 
 def _user_error(_: AnyRequest, error: UserError) -> Response[dict[str, Any]]:

@@ -89,9 +89,22 @@ def test_any_other_trouble_with_a_cluster_is_503() -> None:
 
 
 def test_a_user_error_goes_out_as_it_is() -> None:
-    several = [{"loc": ["job"], "msg": "missing"}]
-    assert for_user_error(UserError(422, several)) == Answer(422, several)
     assert for_user_error(UserError(503, "x", retry_after=2.0)) == Answer(503, "x", 2.0)
+    assert respond(Answer(503, "x", 2.0)).content == {"detail": "x"}
+
+
+def test_problems_go_out_for_people_and_for_programs() -> None:
+    one = {"loc": ["body", "job", "spec", "containers", 0], "msg": "is required"}
+    other = {"loc": ["query", "a b\n"], "msg": "is 'x\ny'"}
+    answer = for_user_error(UserError(422, [one, other]))
+    assert respond(answer).content == {
+        "detail": "Several things are wrong:\n"
+        "  job.spec.containers[0]: is required\n"
+        "  query['a b\\n']: is 'x y'",
+        "errors": (one, other),
+    }
+    assert for_user_error(UserError(422, [one])).detail == "job.spec.containers[0]: is required"
+    assert for_user_error(UserError(422, [{"loc": ["body"], "msg": "is null"}])).detail == "is null"
 
 
 def test_retry_after_is_whole_seconds_and_at_least_one() -> None:

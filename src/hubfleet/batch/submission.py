@@ -1,8 +1,8 @@
 """What a user submits: the body of a POST, decoded and checked, before anything else happens with it.
 
-What is wrong (a hundred things of it, at most) is told at once, as FastAPI does it (`[{"loc": [...],
-"msg": ...}]`), with the user's own spelling of the path. What only the API server knows (quantities, label
-syntax, schedules, ...) is left to it: its own message reaches the user, and nothing of the submission stays.
+What is wrong (a hundred things of it, at most) is told at once, with the user's own spelling of the path.
+What only the API server knows (quantities, label syntax, schedules, ...) is left to it: its own message
+reaches the user, and nothing of the submission stays.
 """
 
 import re

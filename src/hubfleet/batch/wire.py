@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 from kubernetes.client import models
 
+from hubfleet.errors import Problem
+
 Out = Callable[[Any], Any]
 Path = tuple[str | int, ...]
-Problem = dict[str, Any]
-"""`{"loc": [...], "msg": "..."}`: one thing that is wrong with a body, and where."""
 
 MAX_PROBLEMS = 100
 """How many are told; then one more that says so, and nobody looks further."""
@@ -120,7 +120,7 @@ def parse(kind: str, body: Any, path: Path, problems: Problems) -> dict[str, Any
 def problem(path: Path, message: str) -> Problem:
     """One problem; what the user wrote may be of any length, what is said of it is not."""
     loc = [key[:_MAX_KEY] if isinstance(key, str) else key for key in path[:_MAX_LOC]]
-    return {"loc": loc, "msg": message[:_MAX_MESSAGE], "type": "value_error"}
+    return {"loc": loc, "msg": message[:_MAX_MESSAGE]}
 
 
 # -- out ---------------------------------------------------------------------------------------------------

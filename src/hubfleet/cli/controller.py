@@ -47,19 +47,23 @@ async def run(settings: Settings) -> None:
     try:
         async with Clusters(settings.clusters) as clusters, asyncio.TaskGroup() as tasks:
             for cluster in clusters.values():
-                tasks.create_task(control(cluster, identity))
+                tasks.create_task(control(cluster, identity, hub=settings.hub.name))
             log.info("controlling", clusters=list(clusters), identity=identity)
     except asyncio.CancelledError:
         log.info("stopped")
 
 
-async def control(cluster: Cluster, identity: str) -> None:
+async def control(cluster: Cluster, identity: str, *, hub: str) -> None:
     """Everything that runs once in this cluster, while we hold its Lease; until cancelled."""
     elector = Elector(cluster.client, cluster.namespace_of_context, LEASE, identity)
-    collector = Collector(cluster.client)
+    collector = Collector(cluster.client, _as_ourselves, hub=hub)
     while True:
         try:
             await elector.run(collector.run)
         except Exception:  # a fault met in one cluster must not end the work in the others
             log.exception("the work in a cluster failed, beginning again", cluster=cluster.name)
         await asyncio.sleep(PAUSE)
+
+
+async def _as_ourselves(_: str) -> None:
+    return None

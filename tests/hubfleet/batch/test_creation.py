@@ -27,7 +27,7 @@ from tests.hubfleet.batch.conftest import (
 from tests.hubfleet.batch.test_manifests import zipped
 
 from hubfleet.batch.collector import Collector
-from hubfleet.batch.manifests import EXPIRES_LABEL, OWNER_ANNOTATION, SUBMISSION_LABEL
+from hubfleet.batch.manifests import EXPIRES_LABEL, SUBMISSION_LABEL
 from hubfleet.batch.service import BatchService
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import AlreadyExists, KubeError
@@ -61,8 +61,16 @@ def failing(at: int, how: str) -> Any:
     return decide
 
 
-async def collect_later(client: Client) -> int:
-    return await Collector(client, clock=lambda: time.time() + LATER).collect()
+async def ourselves(_: str) -> None:
+    """As whom the collector acts: as the administrator that the tests are."""
+
+
+def collector(client: Client, hub: str = "test", **more: Any) -> Collector:
+    return Collector(client, ourselves, hub=hub, pace=1000.0, **more)
+
+
+async def collect_later(client: Client, hub: str = "test") -> int:
+    return await collector(client, hub, clock=lambda: time.time() + LATER).collect()
 
 
 async def check_whole(client: Client, namespace: str) -> None:
@@ -104,7 +112,7 @@ async def test_whichever_write_fails(
         if at == 2 and how != "do-and-drop":
             # The Job may yet be made, for all that anybody knows: its parts wait for it.
             assert len(await leftovers(client, person.namespace)) == 2
-            assert await Collector(client).collect() == 0
+            assert await collector(client).collect() == 0
             await collect_later(client)
         assert await leftovers(client, person.namespace) == []
     else:
@@ -157,7 +165,7 @@ async def test_whoever_dies_at_whichever_write(
             await wing.submit(user(person), "Job", body("job-0.5", **WITH_CODE))
         except KubeError:
             assert at < 3
-    assert await Collector(client).collect() == 0, "too early: it could still be under way"
+    assert await collector(client).collect() == 0, "too early: it could still be under way"
     await collect_later(client)
     if at < 3:
         assert await leftovers(client, person.namespace) == []
@@ -235,31 +243,6 @@ async def test_a_namespace_that_somebody_deleted_is_made_again(
     assert len(await leftovers(client, person.namespace)) == 2
 
 
-async def test_the_collector_gives_nothing_to_a_namesake(
-    client: Client, namespace: str, person: Person
-) -> None:
-    """A Job of that name, but of another submission, does not take over a dead one's parts."""
-    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}}
-    await client.create(JOBS, namespace, job)
-    labels = {EXPIRES_LABEL: "1", SUBMISSION_LABEL: "dead"}
-    part = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "a", "labels": labels, "annotations": {OWNER_ANNOTATION: "Job/a"}},
-    }
-    await client.create(SECRETS, namespace, part)
-    assert await Collector(client).collect() == 1
-    assert await leftovers(client, namespace) == ["jobs/a"]
-
-
-async def test_the_collector_leaves_what_it_does_not_understand(client: Client, namespace: str) -> None:
-    metadata = {"name": "a", "labels": {EXPIRES_LABEL: "soon"}}
-    await client.create(SECRETS, namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
-    assert await collect_later(client) == 0
-    assert await leftovers(client, namespace) == ["secrets/a"]
-
-
 @pytest.mark.parametrize("at", [2, 3], ids=["before the Job", "after the Job"])
 async def test_a_server_that_is_killed(
     start_server: StartServer, gate: tuple[Gate, str], person: Person, client: Client, tmp_path: Path, at: int
@@ -282,8 +265,8 @@ async def test_a_server_that_is_killed(
     assert await sending == 0
     left = set(await leftovers(client, person.namespace)) - before
     assert {each.partition("/")[0] for each in left} >= {"secrets", "configmaps"}
-    assert await Collector(client).collect() == 0, "too early: it could still be under way"
-    await collect_later(client)
+    assert await collector(client, "jupyterhub").collect() == 0, "too early: it could still be under way"
+    await collect_later(client, "jupyterhub")
     remaining = set(await leftovers(client, person.namespace)) - before
     if at < 3:
         assert remaining == set()

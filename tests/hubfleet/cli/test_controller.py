@@ -85,7 +85,7 @@ async def test_a_fault_in_one_round_does_not_end_the_work(
 
     monkeypatch.setattr(controller, "PAUSE", 0.0)
     monkeypatch.setattr("hubfleet.batch.collector.Collector.run", run)
-    working = asyncio.create_task(controller.control(Cluster("a", client, "default"), "me"))
+    working = asyncio.create_task(controller.control(Cluster("a", client, "default"), "me", hub="test"))
     async with asyncio.timeout(10):
         await done.wait()
     assert await holder() == "me"

@@ -143,7 +143,10 @@ class _Planner:
             self.succeeded = (
                 status.get("succeeded", 0) + len(self.uncounted_succeeded) + len(self.new_succeeded)
             )
-        self.active = [pod for pod in pods if jobpods.is_active(pod)]
+        active = [pod for pod in pods if jobpods.is_active(pod)]
+        self.active = [pod for pod in active if jobpods.is_tracked(pod)]
+        # Whoever took the finalizer away died before the deletion: such a pod could end without being counted.
+        self.strays = [pod for pod in active if not jobpods.is_tracked(pod)]
         self.terminating = sum(map(jobpods.is_terminating, pods))
         if backoff is None:
             # a new controller process: what earlier ones counted can be read off the pods that are left
@@ -173,13 +176,13 @@ class _Planner:
         removed: list[Object] = []
         active = len(self.active)
         if outcome is not None:
-            result.delete = removed = self.active
+            result.delete = removed = [*self.strays, *self.active]
             active = 0
         else:
             if not self.being_deleted:
-                result.drop, result.create = self._manage()
-                removed = result.drop
-                active += len(result.create) - len(removed)
+                surplus, result.create = self._manage()
+                result.drop = removed = [*self.strays, *surplus]
+                active += len(result.create) - len(surplus)
             if self._complete(active):
                 outcome = (
                     "SuccessCriteriaMet",

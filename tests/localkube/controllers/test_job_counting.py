@@ -73,7 +73,7 @@ class JobMachine(RuleBasedStateMachine):
         self.lost: set[str] = set()
         """Uids of those that have failed, or were deleted by someone before they ended."""
         self.stopped: set[str] = set()
-        """Uids of those that the controller deleted itself."""
+        """Uids of those that the controller deleted itself, or let go of to delete them."""
         self.completions, self.parallelism, self.limit = completions, parallelism, limit
         self.indexed, self.on_nodes = indexed, on_nodes
         pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}
@@ -122,8 +122,8 @@ class JobMachine(RuleBasedStateMachine):
             self.restart()
         finally:
             self.registry.working = False
-            active = {pod["metadata"]["uid"] for pod in self.pods(jobpods.is_active)}
-            self.stopped |= before - active
+            kept = self.pods(lambda pod: jobpods.is_active(pod) and jobpods.is_tracked(pod))
+            self.stopped |= before - {pod["metadata"]["uid"] for pod in kept}
 
     @rule()
     def sync(self) -> None:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 FieldSet = dict[str, Any]
 
 _SELF = "."
@@ -123,20 +125,24 @@ def element(name: str) -> str:
 
 def canonical(fields: FieldSet) -> FieldSet:
     """The set with every level in the order that the API writes: the path itself first, then by name."""
-    return {name: canonical(node) if node else node for name, node in sorted(fields.items())}
+    result = {}
+    for name in sorted(fields):
+        node = fields[name]
+        result[name] = canonical(node) if node else node
+    return result
 
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def name_of_keys(keys: dict[str, Any]) -> str:
     """The step to a list's element that has these keys."""
-    return f"k:{_encode(keys)}"
+    return f"k:{_encode(keys).decode()}"
 
 
 def name_of_value(value: Any) -> str:
     """The step to a set's element."""
-    return f"v:{_encode(value)}"
+    return f"v:{_encode(value).decode()}"
 
 
 def valid(fields: Any) -> bool:

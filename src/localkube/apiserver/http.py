@@ -80,6 +80,7 @@ class Api:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
             return
+        self.registry.requests += 1
         try:
             answer = await self._answer(scope, receive)
         except StatusError as error:

@@ -78,6 +78,8 @@ class Registry:
         self.resources = resources if resources is not None else Resources()
         self.clock = clock
         self.log_source: LogSource | None = None
+        self.requests = 0
+        """How many requests have come over HTTP: whoever works in this process beside them gives way."""
         self._events = events.Recorder(self)
 
     # reading

@@ -75,7 +75,7 @@ class GarbageCollector:
     def __init__(self, registry: Registry, feed: Feed) -> None:
         self._registry = registry
         self._events = Recorder(registry, COMPONENT)
-        self._queue: WorkQueue[str] = WorkQueue("garbage")
+        self._queue: WorkQueue[str] = WorkQueue("garbage", requests=lambda: registry.requests)
         self._nodes: dict[str, Node] = {}
         self._dependents: dict[str, set[str]] = {}
         self._started = False

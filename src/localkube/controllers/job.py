@@ -41,7 +41,9 @@ class JobController:
         self._events = Recorder(registry, COMPONENT)
         self._backoff_first = backoff_first
         self._backoff_most = backoff_most
-        self._queue: WorkQueue[Key] = WorkQueue("job", retry_first=API_BACKOFF)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            "job", retry_first=API_BACKOFF, requests=lambda: registry.requests
+        )
         self._orphans: WorkQueue[Key] = WorkQueue("job orphans")
         self._pods = Owned("Job", lambda namespace, owner: self._queue.add((namespace, owner["name"])))
         self._backoffs: dict[str, Backoff] = {}

@@ -58,7 +58,7 @@ class Scheduler:
     def __init__(self, registry: Registry, feed: Feed) -> None:
         self._registry = registry
         self._events = Recorder(registry, COMPONENT)
-        self._queue: WorkQueue[Key] = WorkQueue("scheduler")
+        self._queue: WorkQueue[Key] = WorkQueue("scheduler", requests=lambda: registry.requests)
         self._usage = Usage()
         self._nodes: dict[str, Object] = {}
         self._refused: set[Key] = set()

@@ -4,10 +4,13 @@ A key says only *what* to look at; what is to be done is decided from the state 
 (level-triggered), so a thousand changes to one object that nobody has looked at yet cost one look.
 
 Work is synchronous (the registry is), so one worker is enough and two looks at one key never overlap. After
-each key the worker gives way to the event loop: an HTTP request waits for one key at most.
+each key the worker gives way to the event loop: an HTTP request waits for one key at most. While requests
+keep coming, a worker also leaves them the loop for twice the time that it took itself: in a real cluster the
+controllers are other processes, and do not slow the API down however much there is for them to do.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -17,6 +20,9 @@ import structlog
 from localkube.apiserver.status import StatusError
 
 K = TypeVar("K", bound=Hashable)
+
+SHARE = 2.0
+"""How long requests have the loop to themselves after a key, as a multiple of what the key took."""
 
 RETRY_FIRST = 0.005
 """Seconds before the first retry; each further failure doubles it (client-go's default rate limiter)."""
@@ -29,8 +35,16 @@ log = structlog.get_logger(__name__)
 class WorkQueue(Generic[K]):
     """Keys that are due, and timers for keys that will be. Only to be used from within the event loop."""
 
-    def __init__(self, name: str, *, retry_first: float = RETRY_FIRST) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        retry_first: float = RETRY_FIRST,
+        requests: Callable[[], int] | None = None,
+    ) -> None:
+        """`requests` counts the requests that the API has had: it gives way to them."""
         self._name = name
+        self._requests = requests
         self._retry_first = retry_first
         self._ready: deque[K] = deque()
         self._queued: set[K] = set()
@@ -80,14 +94,22 @@ class WorkQueue(Generic[K]):
                     await self._wakeup.wait()
                 key = self._ready.popleft()
                 self._queued.discard(key)
-                self._once(key, sync)
-                await asyncio.sleep(0)
+                await self._give_way(self._once(key, sync))
         finally:
             for timer in self._timers.values():
                 timer.cancel()
             self._timers.clear()
 
-    def _once(self, key: K, sync: Callable[[K], float | None]) -> None:
+    async def _give_way(self, seconds: float) -> None:
+        """To what else waits for the loop, after a key that took `seconds`."""
+        before = self._requests() if self._requests is not None else 0
+        await asyncio.sleep(0)
+        if self._requests is not None and self._requests() != before:
+            await asyncio.sleep(SHARE * seconds)
+
+    def _once(self, key: K, sync: Callable[[K], float | None]) -> float:
+        """Look at one key; the seconds that it took."""
+        begun = time.perf_counter()
         try:
             again = sync(key)
         except Exception as e:
@@ -103,3 +125,4 @@ class WorkQueue(Generic[K]):
             self._failures.pop(key, None)
             if again is not None:
                 self.add_after(key, again)
+        return time.perf_counter() - begun

@@ -145,7 +145,7 @@ class _Planner:
             )
         active = [pod for pod in pods if jobpods.is_active(pod)]
         self.active = [pod for pod in active if jobpods.is_tracked(pod)]
-        # Whoever took the finalizer away died before the deletion: such a pod could end without being counted.
+        # Whoever took the finalizer away died before the deletion: such a pod could end uncounted.
         self.strays = [pod for pod in active if not jobpods.is_tracked(pod)]
         self.terminating = sum(map(jobpods.is_terminating, pods))
         if backoff is None:

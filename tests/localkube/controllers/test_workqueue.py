@@ -1,6 +1,6 @@
 import asyncio
-import time
 import contextlib
+import time
 
 from localkube.controllers.workqueue import WorkQueue
 
@@ -76,7 +76,7 @@ async def test_each_key_gives_way_to_others_on_the_loop() -> None:
 
 
 async def test_requests_that_keep_coming_have_the_loop_to_themselves_for_longer() -> None:
-    """Counted in time, not in turns: a controller with much to do takes a third of it, whatever a key costs."""
+    """Counted in time, not in turns: a busy controller takes a third of it, whatever a key costs."""
     requests, working, served = 0, 0.0, 0.0
     queue: WorkQueue[int] = WorkQueue("test", requests=lambda: requests)
     for key in range(10):

@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from hubfleet.admission import Admission, visit_of
 from hubfleet.answers import HANDLERS, NOTHING_THERE, Answer, respond
 from hubfleet.batch import handlers
 from hubfleet.batch.service import BatchService
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> Litestar:
     Raises SettingsError for what can be known before that. `app.state` holds `requests` and `readiness`, for
     whoever has to stop the server without leaving anybody hanging.
     """
-    identity = HubIdentity(settings.hub)
+    identity = HubIdentity(settings.hub, settings.limits)
     clusters = Clusters(settings.clusters)
     namespaces = Namespaces(settings.tenancy, labels=settings.batch.labels, hub=settings.hub.name)
     try:
@@ -45,7 +46,11 @@ def create_app(settings: Settings) -> Litestar:
         return cluster_states(clusters, batch)
 
     async def user_of(connection: ASGIConnection[Any, Any, Any, State]) -> User:
-        return await identity.authenticate(token_in(connection.headers.get("authorization", "")))
+        visit = visit_of(connection.scope)
+        token = token_in(connection.headers.get("authorization", ""))
+        user = await identity.authenticate(token, visit.address)
+        await visit.identify((user.kind, user.name))
+        return user
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
@@ -75,7 +80,8 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         state=State({"readiness": readiness}),
     )
-    app.asgi_handler = requests = Requests(app.asgi_handler, figures, access=settings.log.access)
+    admission = Admission(app.asgi_handler, settings.limits, identity.owner_of, figures)
+    app.asgi_handler = requests = Requests(admission, figures, access=settings.log.access)
     app.state.requests = requests
     return app
 

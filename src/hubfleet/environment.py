@@ -16,11 +16,12 @@ from hubfleet.strict import decode_yaml, decode_yaml_documents
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["auto", "json", "console"]
+ImpersonationMode = Literal["required", "preferred", "off"]
 
 DEFAULT_HUB_API_URL = "http://127.0.0.1:8081/hub/api"
 """As jupyterhub.services.auth.HubAuth.api_url."""
 
-SECTIONS = ("hub", "tenancy", "batch", "log")
+SECTIONS = ("hub", "tenancy", "batch", "limits", "log")
 """The parts of the settings tree that are maps of settings, and not one setting that is a map."""
 
 ReadFile = Callable[[str], str]
@@ -152,6 +153,16 @@ OTHERS = {
 """Variables that mean more than one value for one setting; handled by name."""
 
 
+AS_KBATCH_PROXY: dict[str, Any] = {
+    "tenancy.namespace": "kbatch",
+    "tenancy.adopt_unmarked": True,
+    "tenancy.impersonation": "preferred",
+    "tenancy.network_policy": {"enabled": False},
+}
+"""Defaults where one of kbatch-proxy's own variables is set: its users find their namespaces, its account's
+rights do, and its users' jobs reach what they reached. What that leaves open is said at every start."""
+
+
 def settings_tree(environ: Mapping[str, str], read_file: ReadFile) -> dict[str, Any]:
     """The part of the settings tree that the environment says; raises SettingsError naming the variables."""
     values = {**_dotenv(environ, read_file), **environ}
@@ -174,6 +185,9 @@ def settings_tree(environ: Mapping[str, str], read_file: ReadFile) -> dict[str, 
         _put(tree, "log.access", bool(values["ACCESS_LOG"]))
     if problems:
         raise SettingsError(problems)
+    if any(values.get(variable.name) for variable in VARIABLES if variable.name.startswith("KBATCH_")):
+        for path, value in AS_KBATCH_PROXY.items():
+            _put(tree, path, value)
     return tree
 
 

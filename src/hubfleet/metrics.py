@@ -46,6 +46,12 @@ class Metrics:
             "Requests whose answer has not ended, followed logs included.",
             registry=self._registry,
         )
+        self.refused = Counter(
+            "hubfleet_requests_refused",
+            "Requests answered with 429, by the limit that they met.",  # never by user: a label without end
+            ["limit"],
+            registry=self._registry,
+        )
         self._registry.register(_ClusterCollector(clusters))
 
     def ended(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -25,10 +25,15 @@ from hubfleet.strict import convert, decode_yaml
 
 Seconds = Annotated[float, Meta(gt=0)]
 Bytes = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[
     str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 ]  # a DNS label: it is part of URLs
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
+Quantity = Annotated[
+    str, Meta(pattern=r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[kMGTPE]|[num]|[eE][-+]?[0-9]{1,2})?$")
+]  # of Kubernetes, and not negative
+Quantities = dict[str, Quantity | Annotated[int, Meta(ge=0)]]
 
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(
@@ -43,6 +48,27 @@ def check_label(where: str, value: str) -> None:
             f"{where}: {value!r} is not a label's value: at most 63 letters, digits, '-', '_' and '.', "
             "the first and the last one a letter or digit"
         )
+
+
+NAMESPACE_SCHEMES = ("hubfleet", "kbatch", "multicluster-kubespawner")
+
+_TEMPLATE = re.compile(r"([a-z0-9][-a-z0-9]*)?\{user\}([-a-z0-9]*[a-z0-9])?")
+_TEMPLATE_LIMIT = 24
+"""Characters beside {user}. A namespace has 51, a hash takes 18 of them: nine at least are for the name."""
+
+
+def _check_namespace(scheme: str) -> None:
+    if scheme in NAMESPACE_SCHEMES:
+        return
+    if not _TEMPLATE.fullmatch(scheme):
+        raise ValueError(
+            f"namespace: {scheme!r} is neither one of {', '.join(NAMESPACE_SCHEMES)} nor a template with "
+            "{user}, lower-case letters, digits and '-', such as jupyter-{user}"
+        )
+    if len(scheme) - len("{user}") > _TEMPLATE_LIMIT:
+        raise ValueError(f"namespace: {scheme!r} has more than {_TEMPLATE_LIMIT} characters beside {{user}}")
+    if scheme.startswith(("kube-", "openshift-")):
+        raise ValueError(f"namespace: {scheme!r} leads to namespaces that are reserved for the cluster")
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,14 +113,48 @@ class HubSettings(Base, frozen=True):
         check_label("name", self.name)
 
 
-class TenancySettings(Base, frozen=True):
-    """How a user's namespace is named and made."""
+class QuotaSettings(Base, frozen=True):
+    """How much a user may have at once: the `hard` of a ResourceQuota, by resource."""
 
+    hard: Quantities = {}  # for everybody; {} is no quota
+    groups: dict[
+        str, Quantities
+    ] = {}  # in the place of that, resource by resource; the largest, where several
+
+
+class NetworkPolicySettings(Base, frozen=True):
+    """Who may speak with a user's pods, and with whom they may: nobody but each other, DNS and the world."""
+
+    enabled: bool = True
+    gateways: tuple[dict[str, Any], ...] = ()  # NetworkPolicyPeers that may come in
+    egress: tuple[dict[str, Any], ...] = ()  # NetworkPolicyEgressRules beside ours: the Hub, a database
+
+
+class LocalQueueSettings(Base, frozen=True):
+    """Kueue's LocalQueue in each user's namespace; `batch.queue_name` sends jobs to it."""
+
+    cluster_queue: str = ""  # "" makes none
+    name: Name = "hubfleet"
+
+
+class TenancySettings(Base, frozen=True):
+    """How a user's namespace is named, what is in it, and as whom we act there."""
+
+    namespace: str = "hubfleet"  # a scheme's name, or a template with {user}
     create_namespaces: bool = True
-    adopt_unmarked: bool = True  # give namespaces that nobody marked to the users of their names
+    adopt_unmarked: bool = False  # give namespaces that nobody marked to the users of their names
+    impersonation: environment.ImpersonationMode = "required"
+    quota: QuotaSettings = QuotaSettings()
+    limits: tuple[dict[str, Any], ...] = ()  # the items of a LimitRange
+    network_policy: NetworkPolicySettings = NetworkPolicySettings()
+    local_queue: LocalQueueSettings = LocalQueueSettings()
     manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace, once per process
 
     def __post_init__(self) -> None:
+        _check_namespace(self.namespace)
+        for index, item in enumerate(self.limits):
+            if not isinstance(item.get("type"), str):
+                raise ValueError(f"limits: item {index + 1} needs a type: Container, Pod, ...")
         for index, manifest in enumerate(self.manifests):
             metadata = manifest.get("metadata")
             name = metadata.get("name") if isinstance(metadata, dict) else None
@@ -141,6 +201,23 @@ class BatchSettings(Base, frozen=True):
             check_label(f"labels: {key}", value)
 
 
+class LimitSettings(Base, frozen=True):
+    """What one user may ask of one process, so that the others do not notice; ordinary clients neither."""
+
+    requests_per_second: Annotated[float, Meta(gt=0)] = 100.0
+    request_burst: Count = 1000  # that many at once, after a rest
+    concurrent_requests: Count = 16  # of one user under way; the others of theirs wait in line
+    waiting_requests: Annotated[int, Meta(ge=0)] = 500  # of one user in line; further ones are refused
+    concurrent_submissions: Count = 8  # of one user, of the requests under way
+    large_bodies: Count = 4  # bodies of more than 256 KiB at once, of all users; one of each
+    body_seconds: Seconds = 60.0  # for a body to arrive
+    followed_logs_per_user: Count = 200
+    followed_logs: Count = 5000  # of all users; about 100 KiB of memory each
+    log_lines_per_second: Annotated[float, Meta(gt=0)] = 5000.0  # of all followed logs of one user
+    log_line_burst: Count = 20_000
+    unknown_tokens_per_second: Annotated[float, Meta(gt=0)] = 50.0  # that the Hub is asked about
+
+
 class LogSettings(Base, frozen=True):
     """What the process writes to its standard error."""
 
@@ -158,6 +235,7 @@ class Settings(Base, frozen=True):
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(name="default"),)  # the first one is the default
     tenancy: TenancySettings = TenancySettings()
     batch: BatchSettings = BatchSettings()
+    limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ created job is a 200). Bodies are read as they are and checked in `submission`: 
 gets the same form of answer.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -17,8 +18,11 @@ from litestar.exceptions import InternalServerException
 from litestar.params import FromQuery, PathParameter, SkipValidation
 from litestar.types import ASGIApp
 
+from hubfleet.admission import visit_of
 from hubfleet.batch.chunks import Chunks
+from hubfleet.batch.logs import Target
 from hubfleet.batch.service import BatchService, ClusterBatch
+from hubfleet.batch.submission import Kind
 from hubfleet.batch.workloads import Answer
 from hubfleet.errors import UserError
 from hubfleet.identity.user import User
@@ -29,18 +33,21 @@ UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
 Batch = NamedDependency[SkipValidation[ClusterBatch]]
 Service = NamedDependency[SkipValidation[BatchService]]
 Asking = NamedDependency[SkipValidation[User]]
+AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, PathParameter(description="The name of the object")]
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 def routes(service: BatchService, user_of: UserOf) -> Router:
     """Everything below `settings.prefix`."""
 
-    def provide_batch(request: Request[Any, Any, Any]) -> ClusterBatch:
+    def provide_batch(request: AnyRequest) -> ClusterBatch:
         return service.on(request.path_params.get("cluster", ""))
 
     # After the batch, which it does not use: an unknown cluster is a 404 whoever asks, and dependencies that
     # do not depend on each other cost a task each.
-    async def provide_user(request: Request[Any, Any, Any], batch: Batch) -> User:
+    async def provide_user(request: AnyRequest, batch: Batch) -> User:
         return await user_of(request)
 
     def provide_service(batch: Batch) -> BatchService:
@@ -101,8 +108,8 @@ async def list_jobs(user: Asking, batch: Batch) -> Response[bytes]:
 
 
 @post("/jobs", status_code=200)
-async def create_job(user: Asking, batch: Batch, request: Request[Any, Any, Any]) -> Response[bytes]:
-    return _json((await batch.submit(user, "Job", await _body(request, batch)), {}))
+async def create_job(user: Asking, batch: Batch, request: AnyRequest) -> Response[bytes]:
+    return await _submit(user, "Job", batch, request)
 
 
 @get("/jobs/{name:str}")
@@ -134,9 +141,11 @@ async def get_pod_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
 
 
 @get("/jobs/logs/{name:str}")
-async def job_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> ASGIApp:
+async def job_log(
+    user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
+) -> ASGIApp:
     """The log of all pods of a job, or of one pod."""
-    return Chunks(await batch.log(await batch.find_log(user, name), follow=stream))
+    return await _log(await batch.find_log(user, name), batch, request, follow=stream)
 
 
 @get("/cronjobs")
@@ -145,8 +154,8 @@ async def list_cron_jobs(user: Asking, batch: Batch) -> Response[bytes]:
 
 
 @post("/cronjobs", status_code=200)
-async def create_cron_job(user: Asking, batch: Batch, request: Request[Any, Any, Any]) -> Response[bytes]:
-    return _json((await batch.submit(user, "CronJob", await _body(request, batch)), {}))
+async def create_cron_job(user: Asking, batch: Batch, request: AnyRequest) -> Response[bytes]:
+    return await _submit(user, "CronJob", batch, request)
 
 
 @get("/cronjobs/{name:str}")
@@ -170,11 +179,29 @@ async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/pods/logs/{name:str}")
-async def pod_log(user: Asking, batch: Batch, name: Name, stream: FromQuery[bool] = False) -> ASGIApp:
-    return Chunks(await batch.log(await batch.find_log(user, name, pods_only=True), follow=stream))
+async def pod_log(
+    user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
+) -> ASGIApp:
+    return await _log(await batch.find_log(user, name, pods_only=True), batch, request, follow=stream)
 
 
-async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
+async def _log(target: Target, batch: ClusterBatch, request: AnyRequest, *, follow: bool) -> ASGIApp:
+    visit = visit_of(request.scope)
+    if follow:
+        visit.follow()
+    return Chunks(await batch.log(target, follow=follow), visit.pace)
+
+
+async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyRequest) -> Response[bytes]:
+    visit = visit_of(request.scope)
+    length = request.headers.get("content-length", "")
+    async with visit.submitting(int(length) if _LENGTH.fullmatch(length) else None):
+        async with visit.receiving():
+            body = await _body(request, batch)
+        return _json((await batch.submit(user, kind, body), {}))
+
+
+async def _body(request: AnyRequest, batch: ClusterBatch) -> bytes | bytearray:
     """The body, read only as far as the limit: whoever sends more is told so (413) by `submission.decode`."""
     body = bytearray()
     try:
@@ -185,7 +212,7 @@ async def _body(request: Request[Any, Any, Any], batch: ClusterBatch) -> bytes:
     except InternalServerException:
         # The framework's word for a sender who left, who hears no answer: nothing that is wrong with us.
         raise UserError(400, "the request ended before its body did") from None
-    return bytes(body)
+    return body
 
 
 def _json(answer: Answer) -> Response[bytes]:

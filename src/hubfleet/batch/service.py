@@ -141,7 +141,7 @@ class ClusterBatch:
         """An iterator of bytes; what can go wrong before the first one is raised here."""
         return await (self._logs.follow(target) if follow else self._logs.read(target, self._budget()))
 
-    async def submit(self, user: User, kind: Kind, body: bytes) -> bytes:
+    async def submit(self, user: User, kind: Kind, body: bytes | bytearray) -> bytes:
         """The created Job or CronJob. Raises UserError for what is wrong with it, KubeError for the cluster.
 
         From the first object on it runs to its end (which is: created, or undone), also where the client or

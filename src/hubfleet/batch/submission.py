@@ -43,7 +43,7 @@ class Submission(msgspec.Struct, frozen=True):
     profile: str
 
 
-def decode(body: bytes, kind: Kind, settings: BatchSettings) -> Submission:
+def decode(body: bytes | bytearray, kind: Kind, settings: BatchSettings) -> Submission:
     """Raises UserError: 400 for what is not JSON, 413 over a limit, 422 with every problem for all else."""
     if len(body) > settings.body_limit:
         raise UserError(413, f"the request is larger than the limit of {settings.body_limit} bytes")

@@ -19,9 +19,10 @@ import msgspec
 import structlog
 
 from hubfleet.errors import SettingsError, UserError
+from hubfleet.gates import Gate, Owner, Rates, Refused
 from hubfleet.identity.cache import ExpiringCache
 from hubfleet.identity.user import User, missing_scopes
-from hubfleet.settings import HubSettings
+from hubfleet.settings import HubSettings, LimitSettings
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,15 @@ REMEMBERED = 10_000
 
 REFUSED_SECONDS = 5.0
 """How long a token that the Hub does not know is refused without asking again."""
+
+KNOWN_SECONDS = 86_400.0
+"""How long a token counts as known after the Hub last knew it: its owner does not wait behind strangers."""
+
+STRANGERS = 8
+"""Tokens never seen before that the Hub is asked about at once, of 32 connections; half for one address."""
+
+STRANGERS_PATIENCE = 2.0
+"""Seconds that a token never seen before waits until the Hub is asked about it."""
 
 RETRY_AFTER = 5.0
 """Seconds that a client is asked to wait when the Hub does not answer."""
@@ -61,7 +71,13 @@ class _Silent(msgspec.Struct, frozen=True):
     reason: str
 
 
-_Answer = _Owner | _Refused | _Silent
+class _Busy(msgspec.Struct, frozen=True):
+    """The Hub was not asked: too many tokens that we do not know are being tried."""
+
+    retry_after: float
+
+
+_Answer = _Owner | _Refused | _Silent | _Busy
 _owner = msgspec.json.Decoder(_Owner)
 
 
@@ -86,7 +102,14 @@ def access_scopes(settings: HubSettings) -> tuple[str, ...]:
 class HubIdentity:
     """`async with HubIdentity(settings.hub) as identity: user = await identity.authenticate(token)`."""
 
-    def __init__(self, settings: HubSettings, *, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        settings: HubSettings,
+        limits: LimitSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        limits = limits or LimitSettings()
         self.scopes = access_scopes(settings)
         self._settings = settings
         self._url = settings.api_url.rstrip("/") + "/user"
@@ -98,6 +121,13 @@ class HubIdentity:
         self._refused: ExpiringCache[bytes, bool] = ExpiringCache(
             REMEMBERED, min(REFUSED_SECONDS, settings.cache_seconds), clock=clock
         )
+        # Whoever tries tokens must not keep the Hub from those who have one, either.
+        self._known: ExpiringCache[bytes, bool] = ExpiringCache(REMEMBERED, KNOWN_SECONDS, clock=clock)
+        self._strangers = Gate(each=STRANGERS // 2, waiting=100, in_all=STRANGERS)
+        rate = limits.unknown_tokens_per_second
+        self._unknown_tokens = rate
+        self._address_rates = Rates(rate / 5, max(1.0, rate * 2), clock)
+        self._strangers_rate = Rates(rate, max(1.0, rate * 4), clock)
         self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -119,12 +149,22 @@ class HubIdentity:
         assert self._session is not None
         await self._session.close()
 
-    async def authenticate(self, token: str) -> User:
-        """The owner of `token`; UserError 401, 403, or 503 while the Hub does not answer."""
+    def owner_of(self, token: str) -> Owner | None:
+        """Whose token it is, where the Hub said so not long ago. Asks nobody, and allows nothing."""
+        if not _TOKEN.fullmatch(token):
+            return None
+        owner = self._owners.get(hashlib.sha256(token.encode()).digest())
+        return None if owner is None else (owner.kind, owner.name)
+
+    async def authenticate(self, token: str, address: str = "") -> User:
+        """The owner of `token`; UserError 401, 403, 429, or 503 while the Hub does not answer.
+
+        `address` is where it was sent from, to be fair to others who send tokens that we do not know yet.
+        """
         if not _TOKEN.fullmatch(token):
             raise UserError(401, "Incorrect token")
         key = hashlib.sha256(token.encode()).digest()
-        owner = self._owners.get(key) or await self._ask_once(key, token)
+        owner = self._owners.get(key) or await self._ask_once(key, token, address)
         if lacking := missing_scopes(self.scopes, owner.scopes):
             raise UserError(
                 403,
@@ -140,12 +180,12 @@ class HubIdentity:
             token=token,
         )
 
-    async def _ask_once(self, key: bytes, token: str) -> _Owner:
+    async def _ask_once(self, key: bytes, token: str, address: str) -> _Owner:
         if self._refused.get(key):
             raise UserError(401, "Incorrect token")
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.create_task(self._ask(key, token))
+            task = self._asking[key] = asyncio.create_task(self._ask(key, token, address))
         # Shielded: one caller that goes away must not take the answer from the others. The task never
         # raises, so that nobody shares an exception (and its growing traceback) with anybody.
         answer = await asyncio.shield(task)
@@ -158,20 +198,46 @@ class HubIdentity:
                 raise UserError(
                     503, "JupyterHub does not answer; try again in a moment", retry_after=RETRY_AFTER
                 )
+            case _Busy():
+                raise Refused(
+                    "unknown_tokens_per_second",
+                    f"too many tokens that are not known here are being tried; the limit is "
+                    f"{self._unknown_tokens:g} a second (limits.unknown_tokens_per_second)",
+                    answer.retry_after,
+                )
 
-    async def _ask(self, key: bytes, token: str) -> _Answer:
+    async def _ask(self, key: bytes, token: str, address: str) -> _Answer:
         try:
-            answer = await self._request(token)
+            if self._known.get(key):
+                answer = await self._request(token)
+            else:
+                answer = await self._request_for_stranger(token, ("address", address))
             match answer:
                 case _Owner():
                     self._owners.put(key, answer)
+                    self._known.put(key, True)
                 case _Refused():
                     self._refused.put(key, True)
+                    self._known.discard(key)
                 case _Silent():
                     log.warning("the Hub cannot say whose a token is", url=self._url, reason=answer.reason)
             return answer
         finally:
             del self._asking[key]
+
+    async def _request_for_stranger(self, token: str, origin: Owner) -> _Answer:
+        for rates, owner in ((self._address_rates, origin), (self._strangers_rate, ("address", "*"))):
+            granted, wait = rates.take(owner, patience=STRANGERS_PATIENCE)
+            if not granted:
+                return _Busy(wait)
+            if wait:
+                await asyncio.sleep(wait)
+        if not await self._strangers.enter(origin, STRANGERS_PATIENCE):
+            return _Busy(STRANGERS_PATIENCE)
+        try:
+            return await self._request(token)
+        finally:
+            self._strangers.leave(origin)
 
     async def _request(self, token: str) -> _Answer:
         assert self._session is not None, "HubIdentity is used outside of its `async with`"

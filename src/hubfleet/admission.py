@@ -1,0 +1,268 @@
+"""Lets requests in: each user's at a rate, so many at once, the rest in line; what is too much gets a 429.
+
+All requests share one event loop, so what one user has under way is what the others wait for. A user has at
+most `limits.concurrent_requests` under way here, however many they send; the rest waits in a line of its own,
+without cost to anybody else. Whose token we know is known before anything else is done with a request, so a
+flood is turned away in microseconds, and each refusal is held back for a second: a client that sends the
+next request when it has the answer to the last one cannot send faster than that.
+
+Requests of whom nobody is known yet count for the address that they come from, and from the moment when the
+Hub has said whose they are for that user.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from hubfleet.errors import UserError
+from hubfleet.gates import PATIENCE, Gate, Owner, Rates, Refused
+from hubfleet.identity.header import token_in
+from hubfleet.limits import Turns, Verdict
+from hubfleet.metrics import Metrics
+from hubfleet.requests import QUIET
+from hubfleet.settings import LimitSettings
+
+REFUSAL_SECONDS = 1.0
+"""How long a refusal is held back."""
+
+HELD_REFUSALS = 1000
+"""Refusals held back at once, some 10 KiB each; further ones go out immediately."""
+
+LARGE = 256 * 1024
+"""Bytes from which a body counts as large: several times its size is in memory until it is in the cluster."""
+
+LOG_CHUNK = 4096
+"""Bytes of a log that count as one line, for what a line costs hardly depends on its length up to there."""
+
+_VISIT = "hubfleet.visit"
+
+OwnerOf = Callable[[str], Owner | None]
+"""Whose a token is, as far as we remember; it asks nobody."""
+
+
+class Admission:
+    """Wraps the application. `owner_of` says at once whose a token is, if we know."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: LimitSettings,
+        owner_of: OwnerOf,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        refusal_seconds: float = REFUSAL_SECONDS,
+    ):
+        self._app = app
+        self._owner_of = owner_of
+        self._metrics = metrics
+        self._refusal_seconds = refusal_seconds
+        self._refusals = 0
+        self.settings = settings
+        waiting = settings.waiting_requests
+        self.rates = Rates(settings.requests_per_second, settings.request_burst, clock)
+        self.log_rates = Rates(settings.log_lines_per_second, settings.log_line_burst, clock)
+        self.requests = Gate(each=settings.concurrent_requests, waiting=waiting)
+        self.submissions = Gate(each=settings.concurrent_submissions, waiting=waiting)
+        self.large = Gate(each=1, waiting=waiting, in_all=settings.large_bodies)
+        self.followers = Turns[Owner, object](
+            each=settings.followed_logs_per_user, waiting=0, in_all=settings.followed_logs
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Probes are asked by machines that restart us, or page somebody, when there is no answer.
+        if scope["type"] != ScopeType.HTTP or scope["path"] in QUIET:
+            await self._app(scope, receive, send)
+            return
+        address = address_of(scope)
+        visit = Visit(self, self._owner(scope) or ("address", address), address)
+        try:
+            await visit.enter()
+        except Refused as e:
+            visit.leave()
+            self.count(e)
+            await self._refuse(e, send)
+            return
+        scope.setdefault("state", {})[_VISIT] = visit
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            visit.leave()
+
+    def count(self, refused: Refused) -> None:
+        self._metrics.refused.labels(refused.limit).inc()
+
+    def _owner(self, scope: HTTPScope) -> Owner | None:
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                token = token_in(value.decode("latin-1"))
+                return self._owner_of(token) if token else None
+        return None
+
+    async def _refuse(self, refused: Refused, send: Send) -> None:
+        if self._refusals < HELD_REFUSALS:
+            self._refusals += 1
+            try:
+                await asyncio.sleep(self._refusal_seconds)
+            finally:
+                self._refusals -= 1
+        body = msgspec.json.encode({"detail": refused.detail})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"%d" % math.ceil(refused.retry_after or 1.0)),
+        ]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Visit:
+    """One request's way in, and what it holds until its end."""
+
+    __slots__ = ("_admission", "_following", "_inside", "address", "owner")
+
+    def __init__(self, admission: Admission, owner: Owner, address: str):
+        self._admission = admission
+        self.owner = owner
+        self.address = address
+        self._inside = False
+        self._following = False
+
+    async def enter(self) -> None:
+        """Waits for the rate, then for a turn. Raises Refused."""
+        settings = self._admission.settings
+        granted, wait = self._admission.rates.take(self.owner)
+        if not granted:
+            raise Refused(
+                "requests_per_second",
+                f"{self._who()} may send {settings.requests_per_second:g} requests a second "
+                f"(limits.requests_per_second), {settings.request_burst} at once",
+                wait,
+            )
+        if wait:
+            await asyncio.sleep(wait)
+        if not await self._admission.requests.enter(self.owner):
+            raise Refused(
+                "concurrent_requests",
+                f"{self._who()} may have {settings.concurrent_requests} requests under way at once "
+                f"(limits.concurrent_requests), and those before this one take too long",
+                PATIENCE,
+            )
+        self._inside = True
+
+    async def identify(self, owner: Owner) -> None:
+        """The Hub says whose request it is: from here on it counts for them. Raises Refused."""
+        if owner == self.owner:
+            return
+        self.leave()
+        self.owner = owner
+        try:
+            await self.enter()
+        except Refused as e:
+            self._admission.count(e)
+            raise
+
+    @asynccontextmanager
+    async def submitting(self, length: int | None) -> AsyncIterator[None]:
+        """While a submission is received and made. `length` of its body in bytes, None where it is not said.
+
+        Raises Refused, and UserError 408 where the body takes too long (`receiving`).
+        """
+        settings = self._admission.settings
+        owner = self.owner
+        gates = [(self._admission.submissions, "concurrent_submissions", settings.concurrent_submissions)]
+        if length is None or length > LARGE:
+            gates.append((self._admission.large, "large_bodies", settings.large_bodies))
+        entered = []
+        try:
+            for gate, limit, value in gates:
+                if not await gate.enter(owner):
+                    refused = Refused(
+                        limit,
+                        f"{value} submissions at once is the limit (limits.{limit}), "
+                        f"and those before this one take too long",
+                        PATIENCE,
+                    )
+                    self._admission.count(refused)
+                    raise refused
+                entered.append(gate)
+            yield
+        finally:
+            for gate in reversed(entered):
+                gate.leave(owner)
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[None]:
+        """While a body is received: a sender who is slow on purpose holds what others wait for."""
+        seconds = self._admission.settings.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise UserError(
+                408, f"the body did not arrive within {seconds:g} s (limits.body_seconds)"
+            ) from None
+
+    def follow(self) -> None:
+        """From here on it counts as a followed log, and no longer as a request under way. Raises Refused."""
+        if self._following:
+            return
+        if self._admission.followers.ask(self.owner, self) is not Verdict.GO:
+            settings = self._admission.settings
+            refused = Refused(
+                "followed_logs",
+                f"a user may follow {settings.followed_logs_per_user} logs at once "
+                f"(limits.followed_logs_per_user), and all users {settings.followed_logs} "
+                f"(limits.followed_logs)",
+                PATIENCE,
+            )
+            self._admission.count(refused)
+            raise refused
+        self._following = True
+        self._outside()
+
+    def pace(self, size: int) -> float:
+        """Seconds to wait before more of a log than the `size` bytes that were sent now."""
+        amount = 1 + size // LOG_CHUNK
+        return self._admission.log_rates.take(self.owner, amount, patience=float("inf"))[1]
+
+    def leave(self) -> None:
+        """Gives back what it holds."""
+        self._outside()
+        if self._following:
+            self._following = False
+            self._admission.followers.leave(self.owner)
+
+    def _outside(self) -> None:
+        if self._inside:
+            self._inside = False
+            self._admission.requests.leave(self.owner)
+
+    def _who(self) -> str:
+        return "requests without a known token" if self.owner[0] == "address" else "a user"
+
+
+def visit_of(scope: Any) -> Visit:
+    """The visit of a request that came through Admission."""
+    visit: Visit = scope["state"][_VISIT]
+    return visit
+
+
+def address_of(scope: HTTPScope) -> str:
+    """Where a request comes from, as its last proxy says, else the peer itself.
+
+    Who reaches us without a proxy can write any address there: so it is used to be fair to those who are not
+    known yet, and for nothing else.
+    """
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-for":
+            return value.decode("latin-1").rpartition(",")[2].strip()[:64]
+    client = scope.get("client")
+    return client[0] if client else ""

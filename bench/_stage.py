@@ -20,6 +20,8 @@ from hubfleet.demo.process import Process, free_port
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+NAMESPACE_SCHEME = "kbatch"
+"""Of users' namespaces: the peer knows no other, and both are asked for what is in the same one."""
 
 
 class Api(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ def batch(kubeconfig: Path | None, context: str, *, kubelet: bool) -> Iterator[S
                     },
                     "clusters": [{"name": "bench", "context": context, "kubeconfig": str(kubeconfig)}],
                     "batch": {"prefix": "/services/kbatch"},
+                    "tenancy": {"namespace": NAMESPACE_SCHEME, "adopt_unmarked": True},
                 }
             )
         )

@@ -16,7 +16,7 @@ import aiohttp
 import click
 
 from bench._load import one_by_one, resident, wrk
-from bench._stage import Stage, batch, client_payload
+from bench._stage import NAMESPACE_SCHEME, Stage, batch, client_payload
 from hubfleet.tenancy.naming import namespace_for
 
 JOBS = 1000
@@ -86,7 +86,7 @@ class Bench:
     async def user(self, name: str) -> tuple[str, str]:
         """A user with a namespace of their own: their Authorization header and the namespace."""
         token = await asyncio.to_thread(self.stage.token_for, name)
-        namespace = namespace_for(name)
+        namespace = namespace_for(name, scheme=NAMESPACE_SCHEME)
         self.namespaces.append(namespace)
         return f"token {token}", namespace
 

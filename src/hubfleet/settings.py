@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from hubfleet import environment
 from hubfleet.errors import SettingsError
+from hubfleet.policysettings import PolicySettings
 from hubfleet.strict import convert, decode_yaml
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -148,6 +149,7 @@ class TenancySettings(Base, frozen=True):
     limits: tuple[dict[str, Any], ...] = ()  # the items of a LimitRange
     network_policy: NetworkPolicySettings = NetworkPolicySettings()
     local_queue: LocalQueueSettings = LocalQueueSettings()
+    policy: PolicySettings = PolicySettings()
     manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace, once per process
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from hubfleet.settings import (
     BatchSettings,
     ClusterSettings,
     HubSettings,
+    NetworkPolicySettings,
     Settings,
     TenancySettings,
     load,
@@ -180,7 +181,11 @@ def test_every_variable_of_kbatch_proxy() -> None:
         labels={"team": "a"},
     )
     assert settings.tenancy == TenancySettings(
+        namespace="kbatch",
         create_namespaces=False,
+        adopt_unmarked=True,
+        impersonation="preferred",
+        network_policy=NetworkPolicySettings(enabled=False),
         manifests=({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "a"}},),
     )
     assert settings.hub == HubSettings(

@@ -22,6 +22,7 @@ from hubfleet.kube.client import Client
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.discovery import discover
 from hubfleet.kube.errors import AlreadyExists, ClusterUnreachable, Forbidden, NotFound
+from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import NAMESPACES, Resource
 from hubfleet.settings import TenancySettings
 from hubfleet.tenancy.naming import namespace_for, username_label
@@ -64,6 +65,10 @@ class Owner(Protocol):
     def kind(self) -> str:
         """ "user" or "service"."""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The Hub's groups that they are in."""
+
 
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     labels: dict[str, str] = {}
@@ -103,6 +108,17 @@ class Namespaces:
         self._under_way: dict[_Place, tuple[_Key, asyncio.Task[None]]] = {}
         self._resources: dict[tuple[str, str, str], Resource] = {}
 
+    def name_of(self, cluster: Cluster, owner: Owner) -> str:
+        """What the owner's namespace on `cluster` is called, whether it is there or not."""
+        reserved = (cluster.namespace_of_context,)
+        return namespace_for(owner.name, owner.kind, self._settings.namespace, reserved=reserved)
+
+    async def identity(
+        self, cluster: Cluster, namespace: str, *, budget: Budget | None = None
+    ) -> Impersonation | None:
+        """As whom to act in a user's namespace, which `ensure` or `owned` gave; None is as ourselves."""
+        return None
+
     async def owned(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str | None:
         """The owner's namespace for reading and deleting in it; None where there is none, so nothing in it.
 
@@ -114,7 +130,7 @@ class Namespaces:
         known = self._verified.get(key)
         if known is not None and (known[1] is None or self._clock() < known[1]):
             return known[0]
-        namespace = namespace_for(owner.name, owner.kind)
+        namespace = self.name_of(cluster, owner)
         seconds = LOOK_SECONDS if budget is None else min(LOOK_SECONDS, budget.left())
         try:
             found = await self._look(cluster, namespace, Budget(seconds))
@@ -137,7 +153,7 @@ class Namespaces:
         a budget of its own: who came first, with little time left, takes nothing away from the others.
         """
         key = _key(cluster, owner)
-        namespace = namespace_for(owner.name, owner.kind)
+        namespace = self.name_of(cluster, owner)
         place = cluster.name, namespace
         while key not in self._ready:
             under_way = self._under_way.get(place)

@@ -89,19 +89,19 @@ async def api() -> FakeTransport:
     return FakeTransport()
 
 
-PATH = "/api/v1/namespaces/kbatch-ada"
+PATH = "/api/v1/namespaces/hubfleet-ada"
 
 
 async def test_the_first_write_makes_it_and_the_second_asks_nobody(api: FakeTransport) -> None:
     namespaces = Namespaces(TenancySettings(), labels={"team": "a"}, hub="hub")
-    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
-    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    assert await namespaces.ensure(api.cluster, ADA) == "hubfleet-ada"
+    assert await namespaces.ensure(api.cluster, ADA) == "hubfleet-ada"
     assert api.sent == [f"GET {PATH}", f"PATCH {PATH}"]
     assert api.objects[PATH] == {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": "kbatch-ada",
+            "name": "hubfleet-ada",
             "labels": {
                 "team": "a",
                 "hubfleet.dev/user": "ada",
@@ -122,7 +122,7 @@ async def test_one_that_stands_as_it_should_costs_one_request(api: FakeTransport
 
 async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
     api.objects[PATH] = {
-        "metadata": {"name": "kbatch-ada", "labels": {"app.kubernetes.io/managed-by": "kbatch"}}
+        "metadata": {"name": "hubfleet-ada", "labels": {"app.kubernetes.io/managed-by": "kbatch"}}
     }
     await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
     assert api.sent == [f"GET {PATH}", f"PATCH {PATH}"]
@@ -140,37 +140,30 @@ async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
             True,
         ),  # KBATCH_LABELS, that is batch.labels
         ({"app.kubernetes.io/managed-by": "kbatch"}, TenancySettings(adopt_unmarked=False), True),
-        ({}, TenancySettings(), True),
+        ({}, TenancySettings(adopt_unmarked=True), True),
         ({}, TenancySettings(create_namespaces=False), True),
     ],
 )
 async def test_one_that_somebody_else_made_is_no_users_because_of_its_name(
     api: FakeTransport, labels: dict[str, str], settings: TenancySettings, adopted: bool
 ) -> None:
-    api.objects[PATH] = {"metadata": {"name": "kbatch-ada", "labels": labels}}
+    api.objects[PATH] = {"metadata": {"name": "hubfleet-ada", "labels": labels}}
     for call in ("ensure", "owned"):
         namespaces = Namespaces(settings, labels={"team": "a"}, hub="hub")
         if adopted:
-            assert await getattr(namespaces, call)(api.cluster, ADA) == "kbatch-ada"
+            assert await getattr(namespaces, call)(api.cluster, ADA) == "hubfleet-ada"
         else:
-            with pytest.raises(UserError, match="kubectl annotate namespace kbatch-ada hubfleet") as caught:
+            with pytest.raises(UserError, match="kubectl annotate namespace hubfleet-ada hubfleet") as caught:
                 await getattr(namespaces, call)(api.cluster, ADA)
             assert caught.value.status == 403
             assert not api.bodies
 
 
-@pytest.mark.parametrize("visible", [True, False])
-async def test_our_own_namespace_is_nobodys(api: FakeTransport, visible: bool) -> None:
-    api.objects[PATH] = {
-        "metadata": {"name": "kbatch-ada", "labels": {"app.kubernetes.io/managed-by": "kbatch"}}
-    }
-    if not visible:
-        api.fail = lambda request: refusal(403) if request.method == "GET" else None
-    here = Cluster("west", api.cluster.client, "kbatch-ada")
-    namespaces = Namespaces(TenancySettings(adopt_unmarked=True))
-    for call in (namespaces.ensure, namespaces.owned):
-        with pytest.raises(UserError, match="this server's own"):
-            await call(here, ADA)
+async def test_our_own_namespace_is_nobodys(api: FakeTransport) -> None:
+    here = Cluster("west", api.cluster.client, "hubfleet-ada")
+    namespace = await Namespaces(TenancySettings(adopt_unmarked=True)).ensure(here, ADA)
+    assert namespace.startswith("hubfleet-ada--")
+    assert PATH not in api.objects
 
 
 async def test_whose_it_is_is_asked_once(api: FakeTransport) -> None:
@@ -179,11 +172,11 @@ async def test_whose_it_is_is_asked_once(api: FakeTransport) -> None:
     assert await namespaces.owned(api.cluster, ADA) is None  # another replica may make it
     await namespaces.ensure(api.cluster, ADA)
     api.sent.clear()
-    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    assert await namespaces.owned(api.cluster, ADA) == "hubfleet-ada"
     assert not api.sent
     other = Namespaces(TenancySettings(), hub="hub")
     for _ in range(3):
-        assert await other.owned(api.cluster, ADA) == "kbatch-ada"
+        assert await other.owned(api.cluster, ADA) == "hubfleet-ada"
     assert api.sent == [f"GET {PATH}"]
     other.forget(api.cluster, ADA)
     api.objects.clear()
@@ -195,16 +188,16 @@ async def test_an_outage_takes_nothing_from_who_was_verified_and_lets_nobody_els
 ) -> None:
     now = 0.0
     namespaces = Namespaces(TenancySettings(adopt_unmarked=True), hub="ours", clock=lambda: now)
-    api.objects[PATH] = {"metadata": {"name": "kbatch-ada"}}
-    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    api.objects[PATH] = {"metadata": {"name": "hubfleet-ada"}}
+    assert await namespaces.owned(api.cluster, ADA) == "hubfleet-ada"
     now = 3600.0
     api.fail = lambda _: ClusterUnreachable("west", "refused")
-    assert await namespaces.owned(api.cluster, ADA) == "kbatch-ada"
+    assert await namespaces.owned(api.cluster, ADA) == "hubfleet-ada"
     with pytest.raises(ClusterUnreachable):
         await namespaces.owned(api.cluster, User(name="bob"))
     # Nobody had marked it: by now another hub has.
     api.fail = lambda _: None
-    api.objects[PATH] = manifest("kbatch-ada", ADA, labels={}, hub="theirs")
+    api.objects[PATH] = manifest("hubfleet-ada", ADA, labels={}, hub="theirs")
     with pytest.raises(UserError, match="another hub, theirs"):
         await namespaces.owned(api.cluster, ADA)
 
@@ -218,7 +211,7 @@ async def test_who_comes_first_with_little_time_takes_none_from_the_others(api: 
         await first
     assert api.budgets[0] is not None and api.budgets[0].left() > 1
     api.gate.set()
-    assert await second == "kbatch-ada"
+    assert await second == "hubfleet-ada"
 
 
 async def test_simultaneous_callers_share_one_attempt(api: FakeTransport) -> None:
@@ -236,7 +229,7 @@ async def test_a_failure_is_everybodys_who_waited_and_nobodys_after(api: FakeTra
     assert [type(result) for result in results] == [ClusterUnreachable] * 5
     assert len(api.sent) == 1
     api.fail = lambda _: None
-    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    assert await namespaces.ensure(api.cluster, ADA) == "hubfleet-ada"
 
 
 async def test_a_caller_that_goes_away_leaves_it_to_the_others(api: FakeTransport) -> None:
@@ -248,7 +241,7 @@ async def test_a_caller_that_goes_away_leaves_it_to_the_others(api: FakeTranspor
         await asyncio.sleep(0)
     first.cancel()
     api.gate.set()
-    assert await second == "kbatch-ada"
+    assert await second == "hubfleet-ada"
     assert first.cancelled()
     assert len(api.sent) == 2
 
@@ -278,7 +271,7 @@ async def test_manifests_are_applied_once_in_their_order_with_our_labels(api: Fa
     assert len(api.sent) == 10  # the second user: namespace (2) and manifests (2); the kinds are known by now
     assert api.objects[f"{PATH}/resourcequotas/q"] == {
         **QUOTA,
-        "metadata": {"name": "q", "namespace": "kbatch-ada", "labels": {"team": "a"}},
+        "metadata": {"name": "q", "namespace": "hubfleet-ada", "labels": {"team": "a"}},
     }
     assert api.objects["/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/all"]["metadata"] == {
         "name": "all",
@@ -304,15 +297,15 @@ async def test_a_kind_that_the_cluster_does_not_have(api: FakeTransport) -> None
 
 
 async def test_one_that_is_being_deleted(api: FakeTransport) -> None:
-    api.objects[PATH] = {"metadata": {"name": "kbatch-ada", "deletionTimestamp": "2026-11-21T00:00:00Z"}}
-    with pytest.raises(UserError, match="kbatch-ada on cluster west is being deleted") as caught:
+    api.objects[PATH] = {"metadata": {"name": "hubfleet-ada", "deletionTimestamp": "2026-11-21T00:00:00Z"}}
+    with pytest.raises(UserError, match="hubfleet-ada on cluster west is being deleted") as caught:
         await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
     assert caught.value.status == 409
     assert caught.value.retry_after
 
 
 async def test_one_of_another_user(api: FakeTransport) -> None:
-    api.objects[PATH] = manifest("kbatch-ada", User(name="ADA"), labels={}, hub="")
+    api.objects[PATH] = manifest("hubfleet-ada", User(name="ADA"), labels={}, hub="")
     with pytest.raises(UserError, match="belongs to another user") as caught:
         await Namespaces(TenancySettings()).ensure(api.cluster, ADA)
     assert caught.value.status == 403
@@ -320,7 +313,7 @@ async def test_one_of_another_user(api: FakeTransport) -> None:
 
 
 async def test_one_of_another_hub(api: FakeTransport) -> None:
-    api.objects[PATH] = manifest("kbatch-ada", ADA, labels={}, hub="theirs")
+    api.objects[PATH] = manifest("hubfleet-ada", ADA, labels={}, hub="theirs")
     with pytest.raises(UserError, match="another hub, theirs"):
         await Namespaces(TenancySettings(), hub="ours").ensure(api.cluster, ADA)
 
@@ -329,22 +322,22 @@ async def test_two_users_whose_names_meet_do_not_share_it(
     api: FakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Names that collide in 28 bits of hash can be found; here every name does.
-    monkeypatch.setattr("hubfleet.tenancy.provisioning.namespace_for", lambda name, kind: "kbatch-ada")
+    monkeypatch.setattr("hubfleet.tenancy.provisioning.namespace_for", lambda *_, **__: "hubfleet-ada")
     namespaces = Namespaces(TenancySettings())
     results = await asyncio.gather(
         *(namespaces.ensure(api.cluster, User(name=name)) for name in ("one", "two", "one", "two")),
         return_exceptions=True,
     )
-    assert results[0] == results[2] == "kbatch-ada"
+    assert results[0] == results[2] == "hubfleet-ada"
     assert isinstance(results[1], UserError) and isinstance(results[3], UserError)
 
 
 async def test_none_is_made_where_that_is_switched_off(api: FakeTransport) -> None:
     namespaces = Namespaces(TenancySettings(create_namespaces=False))
-    with pytest.raises(UserError, match="no namespace kbatch-ada on cluster west, and this server"):
+    with pytest.raises(UserError, match="no namespace hubfleet-ada on cluster west, and this server"):
         await namespaces.ensure(api.cluster, ADA)
-    api.objects[PATH] = {"metadata": {"name": "kbatch-ada"}}
-    assert await namespaces.ensure(api.cluster, ADA) == "kbatch-ada"
+    api.objects[PATH] = {"metadata": {"name": "hubfleet-ada"}}
+    assert await namespaces.ensure(api.cluster, ADA) == "hubfleet-ada"
     assert not api.bodies  # and it is left as it is
 
 

@@ -68,6 +68,7 @@ class Admission:
         self.settings = settings
         waiting = settings.waiting_requests
         self.rates = Rates(settings.requests_per_second, settings.request_burst, clock)
+        self.large_rates = Rates(settings.large_body_bytes_per_second, settings.large_body_burst, clock)
         self.log_rates = Rates(settings.log_lines_per_second, settings.log_line_burst, clock)
         self.requests = Gate(each=settings.concurrent_requests, waiting=waiting)
         self.submissions = Gate(each=settings.concurrent_submissions, waiting=waiting)
@@ -193,10 +194,32 @@ class Visit:
                     self._admission.count(refused)
                     raise refused
                 entered.append(gate)
+            if len(entered) > 1:
+                await self._large_rate()
             yield
         finally:
             for gate in reversed(entered):
                 gate.leave(owner)
+
+    async def _large_rate(self) -> None:
+        granted, wait = self._admission.large_rates.take(self.owner, 0.0)
+        if not granted:
+            settings = self._admission.settings
+            refused = Refused(
+                "large_body_bytes_per_second",
+                f"a user may send {settings.large_body_bytes_per_second} bytes a second in large bodies "
+                f"(limits.large_body_bytes_per_second), {settings.large_body_burst} at once",
+                wait,
+            )
+            self._admission.count(refused)
+            raise refused
+        if wait:
+            await asyncio.sleep(wait)
+
+    def received(self, size: int) -> None:
+        """A body of so many bytes has come; a large one is paid for by those after it."""
+        if size > LARGE:
+            self._admission.large_rates.take(self.owner, size, patience=math.inf)
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
@@ -231,7 +254,7 @@ class Visit:
     def pace(self, size: int) -> float:
         """Seconds to wait before more of a log than the `size` bytes that were sent now."""
         amount = 1 + size // LOG_CHUNK
-        return self._admission.log_rates.take(self.owner, amount, patience=float("inf"))[1]
+        return self._admission.log_rates.take(self.owner, amount, patience=math.inf)[1]
 
     def leave(self) -> None:
         """Gives back what it holds."""

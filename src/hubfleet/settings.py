@@ -212,6 +212,8 @@ class LimitSettings(Base, frozen=True):
     waiting_requests: Annotated[int, Meta(ge=0)] = 500  # of one user in line; further ones are refused
     concurrent_submissions: Count = 8  # of one user, of the requests under way
     large_bodies: Count = 4  # bodies of more than 256 KiB at once, of all users; one of each
+    large_body_bytes_per_second: Bytes = 8 * 2**20  # of one user, in the long run
+    large_body_burst: Bytes = 64 * 2**20  # bytes at once, after a rest
     body_seconds: Seconds = 60.0  # for a body to arrive
     followed_logs_per_user: Count = 200
     followed_logs: Count = 5000  # of all users; about 100 KiB of memory each

@@ -198,6 +198,7 @@ async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyReque
     async with visit.submitting(int(length) if _LENGTH.fullmatch(length) else None):
         async with visit.receiving():
             body = await _body(request, batch)
+        visit.received(len(body))
         return _json((await batch.submit(user, kind, body), {}))
 
 

@@ -27,8 +27,8 @@ from hubfleet.tenancy.provisioning import Namespaces
 NAME_ATTEMPTS = 3
 """A generated name is taken once in 14 million; three in a row is another fault."""
 
-BIG_BODY = 256 * 1024
-"""Bytes from which a body, or its code, is worked on in a thread, so that the others do not wait for it."""
+BIG_CODE = 256 * 1024
+"""Bytes from which code is worked on in a thread, so that the others do not wait for it."""
 
 SHUTDOWN_SECONDS = 20.0
 """How long a stopping server waits for submissions under way; the collector sees to the rest."""
@@ -148,15 +148,19 @@ class ClusterBatch:
         the server's patience goes away in between.
         """
         budget = self._budget()
-        if len(body) > BIG_BODY:
-            checked = await asyncio.to_thread(submission.decode, body, kind, self.settings)
+        if submission.is_heavy(body):
+            checked = await asyncio.to_thread(self._check, body, kind)
         else:
-            checked = submission.decode(body, kind, self.settings)
-        self._service.profiles.enforce(checked.job, kind, checked.profile)
+            checked = self._check(body, kind)
         task = asyncio.create_task(self._create(user, checked, budget))
         self._under_way.add(task)
         task.add_done_callback(self._finish)
         return await asyncio.shield(task)
+
+    def _check(self, body: bytes | bytearray, kind: Kind) -> Submission:
+        checked = submission.decode(body, kind, self.settings)
+        self._service.profiles.enforce(checked.job, kind, checked.profile)
+        return checked
 
     def _finish(self, task: asyncio.Task[bytes]) -> None:
         self._under_way.discard(task)
@@ -168,7 +172,7 @@ class ClusterBatch:
         attempts = NAME_ATTEMPTS if checked.generate_name else 1
         while True:
             namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
-            if checked.code is not None and len(checked.code.data) > BIG_BODY:
+            if checked.code is not None and len(checked.code.data) > BIG_CODE:
                 plan = await asyncio.to_thread(self._plan, user, checked, namespace)
             else:
                 plan = self._plan(user, checked, namespace)

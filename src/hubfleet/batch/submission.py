@@ -24,6 +24,19 @@ NAME_LIMITS: dict[str, int] = {"Job": 63, "CronJob": 52}
 SUFFIX_LENGTH = 5
 """Characters that a generated name ends with, as the API server does it."""
 
+MAX_VALUES = 50_000
+"""Of a body: objects, lists, texts and numbers; a client's usual job has a few hundred. Bytes are no measure:
+32 MiB of `[],[],` take seconds to decode, in one call that lets nobody else go on."""
+
+HEAVY_BYTES = 256 * 1024
+HEAVY_VALUES = 2000
+
+JOB_LIMIT = 2 * 2**20
+"""Bytes of a body without its code; the API server's database holds 1.5 MiB for an object."""
+
+PIECE = 2**20
+"""Bytes that are looked at in one call: a fraction of a millisecond, for other threads wait that long."""
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _GENERATE_NAME = re.compile(r"[a-z0-9][-a-z0-9.]*")
 _CLIENTS_METADATA = ("name", "generateName", "labels", "annotations")
@@ -47,12 +60,33 @@ def decode(body: bytes | bytearray, kind: Kind, settings: BatchSettings) -> Subm
     """Raises UserError: 400 for what is not JSON, 413 over a limit, 422 with every problem for all else."""
     if len(body) > settings.body_limit:
         raise UserError(413, f"the request is larger than the limit of {settings.body_limit} bytes")
+    if values(body) > MAX_VALUES:
+        raise UserError(413, f"the body has more than {MAX_VALUES} values")
     try:
-        return _decode(msgspec.json.decode(body), kind, settings)
+        return _decode(msgspec.json.decode(body), len(body), kind, settings)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
         raise UserError(400, f"the body is not JSON: {e}") from None
     except RecursionError:
         raise UserError(400, "the body is nested too deeply") from None
+
+
+def is_heavy(body: bytes | bytearray) -> bool:
+    """Whether it takes milliseconds to decode and check: that is for a thread, so that nobody waits for it."""
+    return len(body) > HEAVY_BYTES or values(body) > HEAVY_VALUES
+
+
+def values(body: bytes | bytearray) -> int:
+    """How many values are in a JSON text, at most; one beyond MAX_VALUES is as good as any other.
+
+    Every value but the outermost one follows a comma or the beginning of a list or an object (and some commas
+    are part of a text).
+    """
+    found = 1
+    for start in range(0, len(body), PIECE):
+        found += sum(body.count(each, start, start + PIECE) for each in (b",", b"[", b"{"))
+        if found > MAX_VALUES:
+            break
+    return found
 
 
 def pod_template(job: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +95,7 @@ def pod_template(job: dict[str, Any]) -> dict[str, Any]:
     return template
 
 
-def _decode(body: Any, kind: Kind, settings: BatchSettings) -> Submission:
+def _decode(body: Any, size: int, kind: Kind, settings: BatchSettings) -> Submission:
     problems = Problems()
     root: Path = ("body",)
     if not isinstance(body, dict):
@@ -73,6 +107,8 @@ def _decode(body: Any, kind: Kind, settings: BatchSettings) -> Submission:
         raise UserError(422, problems)
     job = _job(body["job"], kind, (*root, "job"), problems)
     archive = _code_text(body.get("code"), (*root, "code"), problems)
+    if size - len(archive or "") > JOB_LIMIT:
+        raise UserError(413, f"the {kind} without its code is larger than {JOB_LIMIT} bytes")
     name, generate_name = _names(job["metadata"], kind, (*root, "job", "metadata"), problems)
     profile = _profile(job, kind, (*root, "job"), problems)
     if problems:

@@ -234,10 +234,28 @@ def test_a_directory_is_bounded_before_it_is_read(wide: bool, monkeypatch: pytes
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
     error = refusal(encoded(directory(code.MAX_MEMBERS + 1, wide=wide)), **limits)
     assert error.status == 413
-    assert "10001 files; the limit is 10000" in str(error)
+    assert "more than 10000 files" in str(error)
     error = refusal(encoded(directory(200, b"n" * 30_000, wide=wide)), **limits)
     assert error.status == 413
     assert "list of files" in str(error)
     error = refusal(encoded(directory(60, extra=bytes(65_532), wide=wide)), **limits)
     assert error.status == 413
     assert "extra fields" in str(error)
+
+
+def test_pieces_hide_nothing() -> None:
+    """What lies across the border between two pieces is seen, too."""
+    for shift in range(-5, 2):
+        prefix = bytes(code.PIECE + shift)
+        limits = {"limit": 20_000_000, "unpacked_limit": 10_000_000}
+        error = refusal(encoded(prefix + directory(code.MAX_MEMBERS + 1)), **limits)
+        assert "more than 10000 files" in str(error)
+
+
+@pytest.mark.parametrize("where", [0, 1, code.PIECE - 4, code.PIECE - 1, code.PIECE, code.PIECE + 3])
+@pytest.mark.parametrize("wrong", ["=", "==", "-", "\n", "\u00e9"])
+def test_base64_is_as_strict_in_pieces(where: int, wrong: str) -> None:
+    text = "A" * (2 * code.PIECE)
+    error = refusal(text[:where] + wrong + text[where + len(wrong) :])
+    assert error.status == 422
+    assert "is not base64" in str(error)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubfleet.batch import submission
 from hubfleet.batch.submission import Kind, Submission
@@ -62,7 +64,7 @@ def test_the_clients_cron_jobs_are_taken(client: str) -> None:
 
 
 def test_what_is_no_json_is_a_400() -> None:
-    for sent in (b"", b"{", b"\xff\xfe", rb'{"job": "\ud800"}', b"[" * 100_000, b"NaN"):
+    for sent in (b"", b"{", b"\xff\xfe", rb'{"job": "\ud800"}', b"[" * 10_000, b"NaN"):
         with pytest.raises(UserError) as caught:
             submission.decode(sent, "Job", SETTINGS)
         assert caught.value.status in (400, 422)
@@ -162,7 +164,7 @@ def test_a_profile_is_named_by_label_or_by_variable() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        changed("job.spec.template.spec.containers", [1] * 100_000),
+        changed("job.spec.template.spec.containers", [1] * 10_000),
         {"job": 1} | {f"{i}" + "x" * 200: 1 for i in range(5_000)},
         changed("code", {"binary_data": {str(i): "" for i in range(5_000)}}),
     ],
@@ -172,3 +174,34 @@ def test_however_much_is_wrong_the_answer_is_one_to_read(sent: Any) -> None:
         decode(sent)
     assert caught.value.status == 422
     assert 10 < len(json.dumps([caught.value.detail, caught.value.errors])) < 64 * 1024
+
+
+def test_a_body_that_takes_long_to_decode_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission.msgspec.json, "decode", lambda _: pytest.fail("it was decoded"))
+    for sent in (b"[],", b"{},", b"1,", b'"",', b"["):
+        with pytest.raises(UserError) as caught:
+            submission.decode(b'{"job": [' + sent * (SETTINGS.body_limit // 4) + b"1]}", "Job", SETTINGS)
+        assert caught.value.status == 413
+
+
+def test_only_the_code_may_be_large() -> None:
+    sent = changed("job.spec.template.spec.containers.0.args", ["x" * submission.JOB_LIMIT])
+    with pytest.raises(UserError) as caught:
+        decode(sent)
+    assert caught.value.status == 413
+    assert "without its code" in str(caught.value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=50,
+    )
+)
+def test_values_are_never_fewer_than_there_are(value: Any) -> None:
+    def count(each: Any) -> int:
+        inner = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        return 1 + sum(map(count, inner))
+
+    assert submission.values(json.dumps(value).encode()) >= count(value)

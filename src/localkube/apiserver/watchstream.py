@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -30,8 +30,9 @@ async def failed(error: StatusError) -> AsyncGenerator[bytes, None]:
     yield error_frame(error)
 
 
-AT_ONCE = 100
-"""Events in one chunk: a reader who is far behind must not have all of them joined, and encrypted, for it."""
+CHUNK = 64 * 1024
+"""Bytes after which a chunk is full (an event is never cut). What waits for a reader who does not read is this
+much, and encrypting it is what the other readers wait for: of hundreds who are far behind at once, too."""
 
 
 async def frames(
@@ -74,10 +75,23 @@ async def frames(
             if not deliveries:
                 return
             await store.durable(deliveries[-1].version.revision)
-            for start in range(0, len(deliveries), AT_ONCE):
-                yield b"".join(_line(d, render) for d in deliveries[start : start + AT_ONCE])
+            for chunk in _chunks(deliveries, render):
+                yield chunk
     except StatusError as error:
         yield error_frame(error)
+
+
+def _chunks(deliveries: Iterable[Delivery], render: Render | None) -> Iterator[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    for delivery in deliveries:
+        lines.append(_line(delivery, render))
+        size += len(lines[-1])
+        if size >= CHUNK:
+            yield b"".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"".join(lines)
 
 
 def _line(delivery: Delivery, render: Render | None) -> bytes:

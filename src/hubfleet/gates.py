@@ -41,28 +41,30 @@ class Gate:
             case Verdict.FULL:
                 return False
         try:
-            async with asyncio.timeout(patience):
-                await turn
-        except BaseException as e:
-            # The turn may have come in the same moment: then it is ours, and must not be lost.
-            if turn.done() and not turn.cancelled():
-                if isinstance(e, TimeoutError):
-                    return True
+            # It cancels no future, so that a turn that comes in the moment of our end is not lost.
+            await asyncio.wait([turn], timeout=patience)
+        except asyncio.CancelledError:
+            if turn.done():
                 self.leave(owner)
             else:
                 self._turns.withdraw(owner, turn)
-            if isinstance(e, TimeoutError):
-                return False
             raise
-        return True
+        if not turn.done():
+            self._turns.withdraw(owner, turn)
+        return turn.done()
 
     def leave(self, owner: Owner) -> None:
+        """Gives the turn to whoever is next."""
         for _, turn in self._turns.leave(owner):
             turn.set_result(None)
 
+    def __len__(self) -> int:
+        """Owners who have a turn, or wait for one."""
+        return len(self._turns)
+
 
 class Rates:
-    """A bucket for each owner, for as long as it is not full."""
+    """A bucket for each owner: of the last REMEMBERED who came."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic):
         self._rate = rate
@@ -85,3 +87,6 @@ class Rates:
             return False, wait
         bucket.take(now, amount)
         return True, wait
+
+    def __len__(self) -> int:
+        return len(self._buckets)

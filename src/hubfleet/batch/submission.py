@@ -71,7 +71,7 @@ def decode(body: bytes | bytearray, kind: Kind, settings: BatchSettings) -> Subm
 
 
 def is_heavy(body: bytes | bytearray) -> bool:
-    """Whether it takes milliseconds to decode and check: that is for a thread, so that nobody waits for it."""
+    """Whether it takes milliseconds to decode and check: that is for a thread, so nobody waits for it."""
     return len(body) > HEAVY_BYTES or values(body) > HEAVY_VALUES
 
 

@@ -39,7 +39,7 @@ GARBAGE = 10_000
 """New objects until the garbage collector looks for cycles among them; Python's own 700 are one request's."""
 
 SWITCH_SECONDS = 0.0005
-"""Python's own 5 ms are what a request waits, each time it wakes up, for a thread that checks a large body."""
+"""Python's own 5 ms are what a request waits, each time it wakes up, for a thread that checks a body."""
 
 ABORT_SECONDS = 1.0
 """For what was broken off to notice, at the very end."""

@@ -1,0 +1,249 @@
+"""Who is let in, who waits and who is refused; the application behind the door is one that waits for us."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from hubfleet.admission import LARGE, Admission, Visit, address_of, visit_of
+from hubfleet.errors import UserError
+from hubfleet.gates import Gate, Rates, Refused
+from hubfleet.metrics import Metrics
+from hubfleet.settings import LimitSettings
+
+ALICE, BOB = ("user", "alice"), ("user", "bob")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class House:
+    """An Admission, the application behind it, and what both said."""
+
+    def __init__(self, **limits: Any):
+        self.clock = Clock()
+        self.metrics = Metrics(lambda: ())
+        self.settings = msgspec.convert(limits, LimitSettings)
+        self.admission = Admission(
+            self.app, self.settings, self.owner_of, self.metrics, clock=self.clock, refusal_seconds=0.0
+        )
+        self.inside: list[Visit] = []
+        self.door = asyncio.Event()
+        self.inner: Callable[[Visit], Awaitable[None]] | None = None
+
+    def owner_of(self, token: str) -> tuple[str, str] | None:
+        return ("user", token) if token in ("alice", "bob") else None
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        if "state" in scope:
+            self.inside.append(visit_of(scope))
+        if self.inner is not None:
+            await self.inner(visit_of(scope))
+        else:
+            await self.door.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def call(
+        self, token: str = "", path: str = "/jobs", **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        named = {"authorization": f"token {token}", **headers}
+        scope: Any = {
+            "type": "http",
+            "path": path,
+            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in named.items()],
+            "client": ("10.0.0.9", 1),
+        }
+        await self.admission(scope, None, send)  # type: ignore[arg-type]
+        answered = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+        return sent[0]["status"], answered, json.loads(sent[1]["body"] or b"null")
+
+    def knock(self, *tokens: str) -> list[asyncio.Task[Any]]:
+        return [asyncio.create_task(self.call(token)) for token in tokens]
+
+    def refusals(self, limit: str) -> float:
+        return self.metrics.refused.labels(limit)._value.get()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_so_many_at_once_and_the_others_in_line() -> None:
+    house = House(concurrent_requests=2)
+    calls = house.knock(*["alice"] * 5, "bob")
+    await settle()
+    assert [visit.owner for visit in house.inside] == [ALICE, ALICE, BOB]
+    house.door.set()
+    assert [(await call)[0] for call in calls] == [200] * 6
+
+
+async def test_a_full_line_is_a_429_that_says_why() -> None:
+    house = House(concurrent_requests=1, waiting_requests=1)
+    house.knock("alice", "alice")
+    await settle()
+    status, headers, body = await house.call("alice")
+    assert (status, int(headers["retry-after"])) == (429, 5)
+    assert "limits.concurrent_requests" in body["detail"]
+    assert "1 requests" in body["detail"]
+    assert house.refusals("concurrent_requests") == 1
+    house.door.set()
+
+
+async def test_a_rate_for_each_user() -> None:
+    house = House(requests_per_second=0.01, request_burst=2)
+    house.door.set()
+    assert [(await house.call("alice"))[0] for _ in range(3)] == [200, 200, 429]
+    assert (await house.call("bob"))[0] == 200
+    status, headers, body = await house.call("alice")
+    assert (status, headers["retry-after"]) == (429, "100")
+    assert "limits.requests_per_second" in body["detail"]
+    house.clock.now += 100
+    assert (await house.call("alice"))[0] == 200
+
+
+async def test_who_is_not_known_counts_for_the_address_and_then_for_themselves() -> None:
+    house = House(requests_per_second=0.01, request_burst=1)
+    house.door.set()
+    assert (await house.call("who", x_forwarded_for="1.1.1.1, 10.1.1.1"))[0] == 200
+    assert (await house.call("else", x_forwarded_for="2.2.2.2, 10.1.1.1"))[0] == 429
+    assert (await house.call("", x_forwarded_for="1.1.1.1"))[0] == 200
+
+    async def is_alice(visit: Visit) -> None:
+        await visit.identify(ALICE)
+
+    house.inner = is_alice
+    assert (await house.call("new", x_forwarded_for="3.3.3.3"))[0] == 200
+    with pytest.raises(Refused, match="requests_per_second"):
+        await house.call("new", x_forwarded_for="4.4.4.4")
+    house.inner = None
+    assert (await house.call("alice"))[0] == 429
+
+
+async def test_probes_are_always_answered() -> None:
+    house = House(requests_per_second=0.01, request_burst=1)
+    house.door.set()
+    for path in ("/health", "/ready", "/metrics"):
+        assert [(await house.call(path=path))[0] for _ in range(5)] == [200] * 5
+
+
+async def test_a_followed_log_is_no_request_under_way_and_has_a_limit_of_its_own() -> None:
+    house = House(concurrent_requests=1, followed_logs_per_user=2, followed_logs=3)
+    going_on = asyncio.Event()
+
+    async def follow(visit: Visit) -> None:
+        visit.follow()
+        await going_on.wait()
+
+    house.inner = follow
+    calls = house.knock("alice", "alice", "bob")
+    await settle()
+    assert len(house.inside) == 3
+    for who in ("alice", "bob"):  # hers are full, and so are those of all
+        with pytest.raises(Refused, match="followed_logs"):
+            await house.call(who)
+    assert house.refusals("followed_logs") == 2
+    going_on.set()
+    await asyncio.gather(*calls)
+    assert [status for status, *_ in [await house.call(who) for who in ("alice", "bob")]] == [200, 200]
+
+
+async def test_large_bodies_wait_for_each_other_and_small_ones_for_neither() -> None:
+    house = House(large_bodies=2, large_body_bytes_per_second=1, large_body_burst=4 * LARGE)
+    receiving: list[tuple[str, int | None]] = []
+    door = asyncio.Event()
+
+    async def send(who: tuple[str, str], length: int | None) -> None:
+        visit = Visit(house.admission, who, "")
+        async with visit.submitting(length), visit.receiving():
+            receiving.append((who[1], length))
+            await door.wait()
+        visit.received(length or 0)
+
+    tasks = [
+        asyncio.create_task(send(who, length))
+        for who, length in [
+            (ALICE, LARGE + 1),
+            (ALICE, None),
+            (ALICE, 5),
+            (BOB, 4 * LARGE),
+            (("user", "c"), None),
+        ]
+    ]
+    await settle()
+    assert receiving == [("alice", LARGE + 1), ("alice", 5), ("bob", 4 * LARGE)]
+    door.set()
+    await asyncio.gather(*tasks)
+    assert len(receiving) == 5
+    await send(BOB, 2 * LARGE)  # he had all of a burst, which is paid for by the one after the next
+    with pytest.raises(Refused, match="large_body_bytes_per_second"):
+        await send(BOB, 2 * LARGE)
+    await send(BOB, LARGE)
+
+
+async def test_a_body_that_does_not_come_is_a_408() -> None:
+    visit = Visit(House(body_seconds=0.01).admission, ALICE, "")
+    with pytest.raises(UserError, match=r"limits\.body_seconds") as caught:
+        async with visit.receiving():
+            await asyncio.Event().wait()
+    assert caught.value.status == 408
+
+
+async def test_logs_are_slowed_down_and_never_refused() -> None:
+    house = House(log_lines_per_second=10, log_line_burst=5)
+    visit = Visit(house.admission, ALICE, "")
+    assert [visit.pace(100) for _ in range(5)] == [0] * 5
+    assert [round(visit.pace(100), 3) for _ in range(3)] == [0.1, 0.2, 0.3]
+    assert round(visit.pace(9 * 4096), 3) == 0.8  # as ten lines, of which a burst is five
+    assert Visit(house.admission, BOB, "").pace(100) == 0
+
+
+@pytest.mark.parametrize("first", ["the turn", "the end"])
+async def test_a_turn_that_is_not_waited_for_is_not_lost(first: str) -> None:
+    gate = Gate(each=1, waiting=10)
+    assert await gate.enter(ALICE)
+    assert not await gate.enter(ALICE, patience=0.001)
+    waiting = asyncio.create_task(gate.enter(ALICE))
+    await settle()
+    if first == "the turn":
+        gate.leave(ALICE)
+        waiting.cancel()
+    else:
+        waiting.cancel()
+        gate.leave(ALICE)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(gate) == 0
+    assert await asyncio.wait_for(gate.enter(ALICE), 1)
+
+
+async def test_turns_and_rates_of_the_idle_take_no_memory() -> None:
+    house = House()
+    house.door.set()
+    for number in range(200):
+        await house.call("x", x_forwarded_for=f"10.0.{number}.1")
+    assert len(house.admission.requests) == 0
+    rates = Rates(1, 1, house.clock)
+    for number in range(10_050):
+        rates.take(("address", str(number)))
+    assert len(rates) == 10_000
+
+
+def test_the_address_is_the_last_proxys_word() -> None:
+    scope: Any = {"headers": [(b"x-forwarded-for", b"6.6.6.6, 10.0.0.1")], "client": ("127.0.0.1", 5)}
+    assert address_of(scope) == "10.0.0.1"
+    assert address_of({**scope, "headers": []}) == "127.0.0.1"
+    assert address_of({**scope, "headers": [], "client": None}) == ""

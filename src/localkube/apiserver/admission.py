@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from localkube.apiserver import priority
 from localkube.apiserver.status import StatusError, forbidden
 
 Object = dict[str, Any]
@@ -17,8 +18,6 @@ TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a p
 # An hour and seven seconds: what the plugin asks for, so that one can tell its tokens from others.
 TOKEN_SECONDS = 3607
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-# Every cluster has these two priority classes, without anybody creating them.
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _TOLERATED_FOR_SECONDS = 300
 _TOLERATED_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -39,14 +38,11 @@ def _priority(pod: Object, lookup: Lookup) -> None:
     name = spec.get("priorityClassName", "")
     value, preemption = 0, "PreemptLowerPriority"
     if name:
-        found = lookup("priorityclasses.scheduling.k8s.io", "", name)
-        if found is not None:
-            value = found.get("value", 0)
-            preemption = found.get("preemptionPolicy", preemption)
-        elif name in _SYSTEM_PRIORITIES:
-            value = _SYSTEM_PRIORITIES[name]
-        else:
+        found = lookup(priority.CLASSES, "", name)
+        if found is None:
             raise _refuse(pod, f"no PriorityClass with name {name} was found")
+        value = found.get("value", 0)
+        preemption = found.get("preemptionPolicy", preemption)
     given = spec.get("priority")
     if given is not None and given != value:
         raise _refuse(

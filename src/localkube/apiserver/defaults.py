@@ -26,6 +26,7 @@ _IMAGE = re.compile(
 DEFAULT_MODE = 0o644
 _PROBE = (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3))
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_RBAC = "rbac.authorization.k8s.io"
 _INT32_MAX = 2**31 - 1
 
 
@@ -60,6 +61,48 @@ def _node(obj: Object) -> None:
     status = obj.get("status", {})
     if "capacity" in status:
         status.setdefault("allocatable", dict(status["capacity"]))
+
+
+def _role(obj: Object) -> None:
+    # written although empty, as Go does
+    obj.setdefault("rules", None)
+
+
+def _binding(obj: Object) -> None:
+    reference = obj.setdefault("roleRef", {})
+    reference["apiGroup"] = reference.get("apiGroup") or _RBAC
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group"):
+            subject["apiGroup"] = subject.get("apiGroup") or _RBAC
+
+
+def _token_request(obj: Object) -> None:
+    obj.setdefault("spec", {}).setdefault("expirationSeconds", 3600)
+
+
+def _network_policy(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+    for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
+        for port in rule.get("ports") or ():
+            port.setdefault("protocol", "TCP")
+
+
+def _limit_range(obj: Object) -> None:
+    """Of a container's bounds, the upper one is its default limit, and the limit or else the lower one its
+    default request."""
+    for item in obj.get("spec", {}).get("limits") or ():
+        if item.get("type") == "Container":
+            limits = {**(item.get("max") or {}), **(item.get("default") or {})}
+            requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
+            for name, amounts in (("default", limits), ("defaultRequest", requests)):
+                if amounts:
+                    item[name] = amounts
+
+
+def _priority_class(obj: Object) -> None:
+    obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def _job(obj: Object) -> None:
@@ -216,10 +259,18 @@ def _volume(volume: Object) -> None:
 
 
 _DEFAULTERS: dict[str, Callable[[Object], None]] = {
+    "io.k8s.api.authentication.v1.TokenRequest": _token_request,
     "io.k8s.api.batch.v1.CronJob": _cron_job,
     "io.k8s.api.batch.v1.Job": _job,
+    "io.k8s.api.core.v1.LimitRange": _limit_range,
     "io.k8s.api.core.v1.Namespace": _namespace,
     "io.k8s.api.core.v1.Node": _node,
     "io.k8s.api.core.v1.Pod": _pod,
     "io.k8s.api.core.v1.Secret": _secret,
+    "io.k8s.api.scheduling.v1.PriorityClass": _priority_class,
+    "io.k8s.api.networking.v1.NetworkPolicy": _network_policy,
+    "io.k8s.api.rbac.v1.ClusterRole": _role,
+    "io.k8s.api.rbac.v1.ClusterRoleBinding": _binding,
+    "io.k8s.api.rbac.v1.Role": _role,
+    "io.k8s.api.rbac.v1.RoleBinding": _binding,
 }

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from localkube.apiserver import status
+from localkube.apiserver import priority, status
 from localkube.apiserver.status import FieldError
 
 ORPHAN = "orphan"
@@ -75,6 +75,9 @@ def plan(key: str, obj: dict[str, Any], options: Options, now: datetime) -> Plan
     """Decide about a DELETE of `obj` (of the resource `key`), which is not changed."""
     if key == "namespaces":
         return _plan_namespace(obj, now)
+    if key == priority.CLASSES and obj["metadata"]["name"].startswith(priority.SYSTEM_PREFIX):
+        name = obj["metadata"]["name"]
+        raise status.forbidden(key, name, "this is a system priority class and cannot be deleted")
     grace: int | None = None
     if key == "pods":
         grace = _pod_grace(obj, options)

@@ -86,3 +86,20 @@ def _canonical(value: Decimal, style: str) -> str:
 def value_of(text: str) -> Decimal:
     """The amount that a (valid) quantity stands for."""
     return parse(text).value
+
+
+def plus(one: str, other: str) -> str:
+    """The sum of two quantities in canonical form, in the style of the first; nothing has no style."""
+    return _in_style(_EXACT.add(value_of(one), value_of(other)), one, other)
+
+
+def minus(one: str, other: str) -> str:
+    """The difference of two quantities in canonical form, in the style of the first."""
+    return _in_style(_EXACT.subtract(value_of(one), value_of(other)), one, other)
+
+
+def _in_style(value: Decimal, one: str, other: str) -> str:
+    text = one if value_of(one) else other
+    if text[-2:] in _BINARY:
+        return _canonical(value, "binary")
+    return _canonical(value, "exponent" if "e" in text else "decimal")

@@ -25,6 +25,8 @@ from localkube.apiserver import (
 )
 from localkube.apiserver.deletion import Propagation, timestamp
 from localkube.apiserver.incoming import check_identity, decode, decode_patched, generated_name, tracked
+from localkube.apiserver.plugins import Plugins
+from localkube.apiserver.quota.ledger import Ledger
 from localkube.apiserver.resources import Resource, Resources
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Store, Version
@@ -60,8 +62,17 @@ class LogSource(Protocol):
     ) -> AsyncIterator[bytes]: ...
 
 
+Guard = Callable[[Resource, dict[str, Any] | None, dict[str, Any]], None]
+"""Told of (resource, old object or None, new object), decoded and defaulted, before anything is checked:
+raises StatusError for what the one who asks may not do."""
+
+
 def _ignore(warning: str) -> None:
     """Where warnings go when nobody asked for them."""
+
+
+def _trust(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+    """The guard of what acts in this process."""
 
 
 class Registry:
@@ -80,6 +91,8 @@ class Registry:
         self.log_source: LogSource | None = None
         self.requests = 0
         """How many requests have come over HTTP: whoever works in this process beside them gives way."""
+        self.ledger = Ledger(self.store, self.resources)
+        self._plugins = Plugins(self.store, self.ledger)
         self._events = events.Recorder(self)
 
     # reading
@@ -141,6 +154,7 @@ class Registry:
         manager: str = "localkube",
         unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
+        guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Add an object (`obj` itself is not touched). Raises 400, 403 and 404 about the namespace, 409, 422.
 
@@ -167,21 +181,30 @@ class Registry:
         metadata.setdefault("name", "")
         self._generate_name(resource, namespace, metadata)
         defaults.apply(resource, new)
+        guard(resource, None, new)
         new = tracked(resource, None, new, manager, now, "")
-        return self._insert(resource, namespace, new, dry_run)
+        return self._insert(resource, namespace, new, dry_run, warn)
 
     def _insert(
-        self, resource: Resource, namespace: str, new: dict[str, Any], dry_run: bool
+        self,
+        resource: Resource,
+        namespace: str,
+        new: dict[str, Any],
+        dry_run: bool,
+        warn: Callable[[str], None],
     ) -> dict[str, Any]:
+        self._plugins.mutate(resource, new)
         strategy.prepare_create(resource, new, self._lookup)
         name: str = new["metadata"].get("name", "")
         errors = validate(resource, new)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
+        charges = self._plugins.admit(resource, new, None, "", self.clock(), warn)
         if self.exists(resource.key, namespace, name):
             raise status.already_exists(resource.key, name)
         if dry_run:
             return new
+        self.ledger.charge(charges)
         return self.store.put(resource.key, namespace, name, new).object
 
     def update(
@@ -195,12 +218,13 @@ class Registry:
         dry_run: bool = False,
         unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
+        guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Replace an object (or its status). Raises 400, 404, 409 on a stale resourceVersion, 422."""
         resource = self.resources[key]
         new = decode(resource, obj, unknown, warn)
         old = self.read(key, namespace, new["metadata"].get("name", "")).object
-        return self._replace(resource, old, new, subresource, manager, dry_run)
+        return self._replace(resource, old, new, subresource, manager, dry_run, warn, guard)
 
     def patch(
         self,
@@ -216,12 +240,13 @@ class Registry:
         dry_run: bool = False,
         unknown: str = "Ignore",
         warn: Callable[[str], None] = _ignore,
+        guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Change an object by a patch (decoded JSON); an apply patch creates it where it is missing."""
         resource = self.resources[key]
         if content_type == APPLY:
             return self._apply(
-                resource, namespace, name, patch, subresource, manager, force, dry_run, unknown, warn
+                resource, namespace, name, patch, subresource, manager, force, dry_run, unknown, warn, guard
             )
         old = self.read(key, namespace, name).object
         if content_type == "application/json-patch+json":
@@ -232,7 +257,7 @@ class Registry:
             patched = mergepatch.apply(old, patch)
         new = decode_patched(resource, patched, unknown, warn)
         check_identity(resource, old, new)
-        return self._replace(resource, old, new, subresource, manager, dry_run)
+        return self._replace(resource, old, new, subresource, manager, dry_run, warn, guard)
 
     def _apply(
         self,
@@ -246,6 +271,7 @@ class Registry:
         dry_run: bool,
         unknown: str,
         warn: Callable[[str], None],
+        guard: Guard,
     ) -> dict[str, Any]:
         live = self.store.get(resource.key, namespace, name)
         now = timestamp(self.clock())
@@ -263,7 +289,7 @@ class Registry:
             new = decode_patched(resource, merged, unknown, warn)
             defaults.apply(resource, new)
             new = managedfields.restore_times(new, old)
-            return self._replace(resource, old, new, subresource, None, dry_run)
+            return self._replace(resource, old, new, subresource, None, dry_run, warn, guard)
         new = decode(resource, merged, unknown, warn)
         metadata = new["metadata"]
         metadata["name"] = name
@@ -274,7 +300,8 @@ class Registry:
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = now
         defaults.apply(resource, new)
-        return self._insert(resource, namespace, new, dry_run)
+        guard(resource, None, new)
+        return self._insert(resource, namespace, new, dry_run, warn)
 
     def _replace(
         self,
@@ -284,6 +311,8 @@ class Registry:
         subresource: str,
         manager: str | None,
         dry_run: bool,
+        warn: Callable[[str], None],
+        guard: Guard,
     ) -> dict[str, Any]:
         """Make `new` of `old`; `manager` None means that the managed fields are right already."""
         metadata, before = new["metadata"], old["metadata"]
@@ -309,6 +338,7 @@ class Registry:
             raise status.invalid(resource.kind, resource.group, name, [missing])
         metadata["resourceVersion"] = before["resourceVersion"]
         defaults.apply(resource, new)
+        guard(resource, old, new)
         if manager is not None:
             now = timestamp(self.clock())
             new = tracked(resource, old, new, manager, now, subresource)
@@ -316,6 +346,7 @@ class Registry:
         errors = validate_update(resource, new, old, subresource)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
+        charges = self._plugins.admit(resource, new, old, subresource, self.clock(), warn)
         namespace = before.get("namespace", "")
         if deletion.finished(resource.key, new):
             if not dry_run:
@@ -325,6 +356,7 @@ class Registry:
             return old
         if dry_run:
             return new
+        self.ledger.charge(charges)
         return self.store.put(resource.key, namespace, name, new).object
 
     def bind(self, namespace: str, name: str, node: str, *, dry_run: bool = False) -> dict[str, Any]:

@@ -72,7 +72,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", "ServiceAccountList", True,
         "io.k8s.api.core.v1.ServiceAccount",
-        short_names=("sa",),
+        short_names=("sa",), subresources=("token",),
     ),
     Resource(
         "batch", "v1", "cronjobs", "cronjob", "CronJob", "CronJobList", True,
@@ -85,8 +85,72 @@ RESOURCES: tuple[Resource, ...] = (
         categories=("all",), subresources=("status",),
     ),
     Resource(
+        "", "v1", "resourcequotas", "resourcequota", "ResourceQuota", "ResourceQuotaList", True,
+        "io.k8s.api.core.v1.ResourceQuota",
+        short_names=("quota",), subresources=("status",),
+    ),
+    Resource(
+        "", "v1", "limitranges", "limitrange", "LimitRange", "LimitRangeList", True,
+        "io.k8s.api.core.v1.LimitRange",
+        short_names=("limits",),
+    ),
+    Resource(
+        "scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", "PriorityClassList",
+        False, "io.k8s.api.scheduling.v1.PriorityClass",
+        short_names=("pc",),
+    ),
+    Resource(
         "coordination.k8s.io", "v1", "leases", "lease", "Lease", "LeaseList", True,
         "io.k8s.api.coordination.v1.Lease",
+    ),
+    Resource(
+        "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding",
+        "ClusterRoleBindingList", False, "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    ),
+    Resource(
+        "rbac.authorization.k8s.io", "v1", "clusterroles", "clusterrole", "ClusterRole", "ClusterRoleList",
+        False, "io.k8s.api.rbac.v1.ClusterRole",
+    ),
+    Resource(
+        "rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", "RoleBinding", "RoleBindingList",
+        True, "io.k8s.api.rbac.v1.RoleBinding",
+    ),
+    Resource(
+        "rbac.authorization.k8s.io", "v1", "roles", "role", "Role", "RoleList", True,
+        "io.k8s.api.rbac.v1.Role",
+    ),
+    # what only asks: nothing of these is ever stored
+    Resource(
+        "authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview",
+        "", False, "io.k8s.api.authentication.v1.SelfSubjectReview", verbs=("create",),
+    ),
+    Resource(
+        "authentication.k8s.io", "v1", "tokenreviews", "tokenreview", "TokenReview",
+        "", False, "io.k8s.api.authentication.v1.TokenReview", verbs=("create",),
+    ),
+    Resource(
+        "authorization.k8s.io", "v1", "localsubjectaccessreviews", "localsubjectaccessreview",
+        "LocalSubjectAccessReview", "", True, "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+        verbs=("create",),
+    ),
+    Resource(
+        "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "selfsubjectaccessreview",
+        "SelfSubjectAccessReview", "", False, "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        verbs=("create",),
+    ),
+    Resource(
+        "authorization.k8s.io", "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview",
+        "SelfSubjectRulesReview", "", False, "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+        verbs=("create",),
+    ),
+    Resource(
+        "authorization.k8s.io", "v1", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview",
+        "", False, "io.k8s.api.authorization.v1.SubjectAccessReview", verbs=("create",),
+    ),
+    Resource(
+        "networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy", "NetworkPolicyList",
+        True, "io.k8s.api.networking.v1.NetworkPolicy",
+        short_names=("netpol",),
     ),
 )  # fmt: skip
 

@@ -160,7 +160,19 @@ def _generate_selector(job: Object) -> None:
     match.setdefault(_CONTROLLER_UID, metadata["uid"])
 
 
+def _create_network_policy(obj: Object) -> None:
+    obj["metadata"]["generation"] = 1
+
+
 def _create_pod(obj: Object) -> None:
+    obj["metadata"]["generation"] = 1
+
+
+def _create_resource_quota(obj: Object) -> None:
+    obj["status"] = {}
+
+
+def _create_priority_class(obj: Object) -> None:
     obj["metadata"]["generation"] = 1
 
 
@@ -201,7 +213,10 @@ _CREATE: dict[str, Callable[[Object], None]] = {
     "io.k8s.api.batch.v1.Job": _create_job,
     "io.k8s.api.core.v1.Namespace": _create_namespace,
     "io.k8s.api.core.v1.Pod": _create_pod,
+    "io.k8s.api.core.v1.ResourceQuota": _create_resource_quota,
+    "io.k8s.api.scheduling.v1.PriorityClass": _create_priority_class,
     "io.k8s.api.core.v1.Secret": _fold_string_data,
+    "io.k8s.api.networking.v1.NetworkPolicy": _create_network_policy,
 }
 _UPDATE: dict[str, Callable[[Object, Object], None]] = {
     "io.k8s.api.core.v1.Namespace": _update_namespace,
@@ -209,5 +224,10 @@ _UPDATE: dict[str, Callable[[Object, Object], None]] = {
     "io.k8s.api.core.v1.Secret": _update_secret,
 }
 _COUNTS_GENERATIONS = frozenset(
-    {"io.k8s.api.batch.v1.CronJob", "io.k8s.api.batch.v1.Job", "io.k8s.api.core.v1.Pod"}
+    {
+        "io.k8s.api.batch.v1.CronJob",
+        "io.k8s.api.batch.v1.Job",
+        "io.k8s.api.core.v1.Pod",
+        "io.k8s.api.networking.v1.NetworkPolicy",
+    }
 )

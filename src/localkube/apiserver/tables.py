@@ -131,6 +131,31 @@ def _selector(obj: Obj, now: datetime) -> str:
     return ",".join(f"{k}={v}" for k, v in sorted(labels.items())) or "<none>"
 
 
+def _role_of(binding: Obj, now: datetime) -> str:
+    return f"{_read(binding, 'roleRef', 'kind')}/{_read(binding, 'roleRef', 'name')}"
+
+
+def _subjects(kind: str) -> Callable[[Obj, datetime], str]:
+    def cell(binding: Obj, now: datetime) -> str:
+        found = [s for s in binding.get("subjects") or () if s.get("kind") == kind]
+        if kind == "ServiceAccount":
+            return ", ".join(f"{s.get('namespace', '')}/{s['name']}" for s in found)
+        return ", ".join(s["name"] for s in found)
+
+    return cell
+
+
+def _pod_selector(policy: Obj, now: datetime) -> str:
+    """As metav1.FormatLabelSelector: labels and expressions in the order of their keys."""
+    selector = _read(policy, "spec", "podSelector") or {}
+    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    for term in selector.get("matchExpressions") or ():
+        key, values = term["key"], ",".join(sorted(term.get("values") or ()))
+        shown = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "DoesNotExist": f"!{key}"}
+        parts.append((key, shown.get(term["operator"], key)))
+    return ",".join(text for _, text in sorted(parts, key=lambda part: part[0])) or "<none>"
+
+
 def _statuses(pod: Obj, kind: str) -> list[Obj]:
     found: list[Obj] = (pod.get("status") or {}).get(kind) or []
     return found
@@ -245,6 +270,21 @@ def _job_duration(job: Obj, now: datetime) -> str:
     return _since(start, datetime.fromisoformat(end) if end else now)
 
 
+def _quota(*, limits: bool) -> Callable[[Obj, datetime], str]:
+    """What is used of what there is, of the limits or of everything else."""
+
+    def cell(quota: Obj, now: datetime) -> str:
+        status = quota.get("status") or {}
+        used = status.get("used") or {}
+        return ", ".join(
+            f"{name}: {used.get(name, '0')}/{hard}"
+            for name, hard in sorted((status.get("hard") or {}).items())
+            if name.startswith("limits.") is limits
+        )
+
+    return cell
+
+
 def _cron_suspend(cron: Obj, now: datetime) -> str:
     return "True" if _read(cron, "spec", "suspend") else "False"
 
@@ -303,6 +343,14 @@ def _event_last(event: Obj, now: datetime) -> str:
 _NAME = Column("Name", _text("metadata", "name"), format="name")
 _AGE = Column("Age", _age)
 _DEFAULT = (_NAME, Column("Created At", _text("metadata", "creationTimestamp"), type="date"))
+_BINDING = (
+    _NAME,
+    Column("Role", _role_of),
+    _AGE,
+    Column("Users", _subjects("User"), priority=1),
+    Column("Groups", _subjects("Group"), priority=1),
+    Column("ServiceAccounts", _subjects("ServiceAccount"), priority=1),
+)
 _TEMPLATE = ("spec", "template", "spec")
 _JOB_TEMPLATE = ("spec", "jobTemplate", "spec", "template", "spec")
 _NODE_INFO = ("status", "nodeInfo")
@@ -344,6 +392,19 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "configmaps": (_NAME, Column("Data", _count("data", "binaryData")), _AGE),
     "secrets": (_NAME, Column("Type", _text("type")), Column("Data", _count("data")), _AGE),
     "serviceaccounts": (_NAME, Column("Secrets", _count("secrets")), _AGE),
+    "resourcequotas": (
+        _NAME,
+        Column("Request", _quota(limits=False)),
+        Column("Limit", _quota(limits=True)),
+        _AGE,
+    ),
+    "priorityclasses.scheduling.k8s.io": (
+        _NAME,
+        Column("Value", lambda obj, now: obj.get("value", 0), type="integer"),
+        Column("Global-Default", lambda obj, now: bool(obj.get("globalDefault")), type="boolean"),
+        _AGE,
+        Column("PreemptionPolicy", _text("preemptionPolicy")),
+    ),
     "namespaces": (_NAME, Column("Status", _text("status", "phase")), _AGE),
     "nodes": (
         _NAME,
@@ -373,6 +434,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Count", _text("count", otherwise="1"), priority=1),
         Column("Name", _text("metadata", "name"), format="name", priority=1),
     ),
+    "clusterrolebindings.rbac.authorization.k8s.io": _BINDING,
+    "rolebindings.rbac.authorization.k8s.io": _BINDING,
+    "networkpolicies.networking.k8s.io": (_NAME, Column("Pod-Selector", _pod_selector), _AGE),
     "leases.coordination.k8s.io": (
         _NAME,
         Column("Holder", _text("spec", "holderIdentity")),

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from localkube.apiserver.registry import Registry
-from localkube.controllers import namespace
+from localkube.controllers import namespace, priority
+from localkube.controllers.clusterroles import ClusterRoleController
 from localkube.controllers.cronjob import CronJobController
 from localkube.controllers.feed import Feed
 from localkube.controllers.garbage import GarbageCollector
@@ -14,6 +15,7 @@ from localkube.controllers.job import JobController
 from localkube.controllers.jobpolicy import BACKOFF_FIRST, BACKOFF_MOST
 from localkube.controllers.namespace import NamespaceController
 from localkube.controllers.podgc import PodGC
+from localkube.controllers.resourcequota import ResourceQuotaController
 from localkube.controllers.scheduler import Scheduler
 from localkube.controllers.serviceaccount import ServiceAccountController
 from localkube.controllers.ttl import TTLController
@@ -43,6 +45,7 @@ async def run_controllers(
     loops: list[Callable[[], Awaitable[None]]] = [
         ServiceAccountController(registry, feed, ca).run,
         NamespaceController(registry, feed).run,
+        ClusterRoleController(registry, feed).run,
         GarbageCollector(registry, feed).run,
         jobs.run,
         jobs.run_orphans,
@@ -51,8 +54,10 @@ async def run_controllers(
         TTLController(registry, feed).run,
         Scheduler(registry, feed).run,
         PodGC(registry, feed).run,
+        ResourceQuotaController(registry, feed).run,
     ]
     namespace.bootstrap(registry)
+    priority.bootstrap(registry)
     feed.start()
     try:
         async with asyncio.TaskGroup() as group:

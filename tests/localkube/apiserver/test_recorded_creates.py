@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from localkube.apiserver import defaults, schema, status, strategy, validation
+from localkube.apiserver import defaults, priority, schema, status, strategy, validation
 from localkube.apiserver.resources import Resource, Resources
 
 FOLDER = Path(__file__).parents[4] / "shared" / "transcripts"
@@ -43,6 +43,8 @@ def load_replay() -> Any:
 def lookup(key: str, namespace: str, name: str) -> dict[str, Any] | None:
     if (key, name) == ("serviceaccounts", "default"):
         return {"metadata": {"name": name, "namespace": namespace}}
+    if key == priority.CLASSES:
+        return next((found for found in priority.SYSTEM if found["metadata"]["name"] == name), None)
     return None
 
 

@@ -10,7 +10,17 @@ import msgspec
 
 from localkube.apiserver.resources import Resource
 from localkube.apiserver.status import FieldError
-from localkube.apiserver.validation import core, job, metadata, names, pod
+from localkube.apiserver.validation import (
+    core,
+    job,
+    metadata,
+    names,
+    networkpolicy,
+    pod,
+    priorityclass,
+    quota,
+    rbac,
+)
 
 Object = dict[str, Any]
 _Check = Callable[[Object], list[FieldError]]
@@ -40,8 +50,24 @@ _CHECKS = {
     "io.k8s.api.core.v1.Pod": _Checks(
         pod.pod, pod.pod_update, {"status": pod.pod_status, "binding": pod.pod_status}
     ),
+    "io.k8s.api.core.v1.LimitRange": _Checks(quota.limit_range, quota.limit_range_update),
+    "io.k8s.api.core.v1.ResourceQuota": _Checks(
+        quota.resource_quota, quota.resource_quota_update, {"status": quota.resource_quota_status}
+    ),
+    "io.k8s.api.scheduling.v1.PriorityClass": _Checks(
+        priorityclass.priority_class, priorityclass.priority_class_update
+    ),
     "io.k8s.api.core.v1.Secret": _Checks(core.secret, core.secret_update),
     "io.k8s.api.core.v1.ServiceAccount": _Checks(core.service_account, core.service_account_update),
+    "io.k8s.api.networking.v1.NetworkPolicy": _Checks(
+        networkpolicy.network_policy, networkpolicy.network_policy_update
+    ),
+    "io.k8s.api.rbac.v1.ClusterRole": _Checks(rbac.cluster_role, rbac.cluster_role_update),
+    "io.k8s.api.rbac.v1.ClusterRoleBinding": _Checks(
+        rbac.cluster_role_binding, rbac.cluster_role_binding_update
+    ),
+    "io.k8s.api.rbac.v1.Role": _Checks(rbac.role, rbac.role_update),
+    "io.k8s.api.rbac.v1.RoleBinding": _Checks(rbac.role_binding, rbac.role_binding_update),
 }
 
 

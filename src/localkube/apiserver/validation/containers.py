@@ -26,7 +26,7 @@ _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _PROPAGATION = ("Bidirectional", "HostToContainer", "None")
 _ONLY_SIDECARS = "may not be set for init containers without restartPolicy=Always"
-_STANDARD_RESOURCES = frozenset(
+STANDARD_RESOURCES = frozenset(
     {"cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "secrets", "configmaps",
      "replicationcontrollers", "resourcequotas", "persistentvolumeclaims", "services.loadbalancers",
      "services.nodeports", "requests.cpu", "requests.memory", "requests.storage", "limits.cpu",
@@ -387,35 +387,35 @@ def resources(requirements: Object, path: str) -> list[FieldError]:
 
 
 def _amount(name: str, text: str, path: str) -> list[FieldError]:
-    errors = _resource_name(name, path)
+    errors = resource_name(name, path)
     amount = value_of(text)
     if amount < 0:
         errors.append(invalid(path, text, NOT_NEGATIVE))
-    if _is_extended(name) and amount != amount.to_integral_value():
+    if is_extended(name) and amount != amount.to_integral_value():
         errors.append(invalid(path, text, "must be an integer"))
     return errors
 
 
-def _resource_name(name: str, path: str) -> list[FieldError]:
+def resource_name(name: str, path: str) -> list[FieldError]:
     errors = [invalid(path, name, m) for m in names.label_key(name)]
     huge = name.startswith("hugepages-")
     if "/" not in name:
-        if not errors and name not in _STANDARD_RESOURCES and not huge:
+        if not errors and name not in STANDARD_RESOURCES and not huge:
             errors.append(invalid(path, name, "must be a standard resource type or fully qualified"))
         if name not in _CONTAINER_RESOURCES and not huge:
             errors.append(invalid(path, name, "must be a standard resource for containers"))
-    elif "kubernetes.io/" not in name and not _is_extended(name):
+    elif "kubernetes.io/" not in name and not is_extended(name):
         errors.append(invalid(path, name, "doesn't follow extended resource name standard"))
     return errors
 
 
-def _is_extended(name: str) -> bool:
+def is_extended(name: str) -> bool:
     """A device or the like: whole numbers of it, and its request is its limit."""
     return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
 
 
 def _within(name: str, text: str, limit: str | None, path: str) -> list[FieldError]:
-    fixed = _is_extended(name) or name.startswith("hugepages-")
+    fixed = is_extended(name) or name.startswith("hugepages-")
     if limit is None:
         detail = "Limit must be set for non overcommitable resources"
         return [required(f"{path}.limits", detail)] if fixed else []

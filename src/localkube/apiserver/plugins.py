@@ -1,0 +1,102 @@
+"""The admission plugins that look at more than the object itself, in the order of the real server.
+
+Those that change a new object run first (`mutate`), before it is validated; those that refuse one run after
+(`admit`), the quota last of all, since it charges for what is going to be stored.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from localkube.apiserver import limitranger, priority
+from localkube.apiserver.podsecurity import gate
+from localkube.apiserver.quota.ledger import Charge, Ledger
+from localkube.apiserver.resources import Resource
+from localkube.apiserver.store import Store
+
+Object = dict[str, Any]
+Warn = Callable[[str], None]
+
+_LIMITS = "limitranges"
+_TEMPLATES: dict[str, tuple[str, ...]] = {
+    "jobs.batch": ("spec", "template"),
+    "cronjobs.batch": ("spec", "jobTemplate", "spec", "template"),
+    "podtemplates": ("template",),
+    "replicationcontrollers": ("spec", "template"),
+    "daemonsets.apps": ("spec", "template"),
+    "deployments.apps": ("spec", "template"),
+    "replicasets.apps": ("spec", "template"),
+    "statefulsets.apps": ("spec", "template"),
+}
+"""Where workloads keep the template of their pods."""
+_NOT_OF_THE_SPEC = frozenset({"binding", "eviction", "log", "status"})
+"""Subresources of pods that Pod Security does not look at."""
+
+
+class Plugins:
+    """Admission against the state of a store; `ledger` keeps its quotas."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    def mutate(self, resource: Resource, new: Object) -> None:
+        """Fill in what a new pod gets from its namespace and from the cluster."""
+        if resource.key != "pods":
+            return
+        for limit_range in self._objects(_LIMITS, new["metadata"]["namespace"]):
+            limitranger.fill(new, limit_range)
+        if not new["spec"].get("priorityClassName"):
+            default = priority.default(self._objects(priority.CLASSES))
+            if default is not None:
+                new["spec"]["priorityClassName"] = default["metadata"]["name"]
+
+    def admit(
+        self, resource: Resource, new: Object, old: Object | None, subresource: str, now: datetime, warn: Warn
+    ) -> list[Charge]:
+        """Raise 403 (422 for a namespace's labels) where a plugin refuses a new object, or a change of `old`.
+
+        The answer has to be charged in the step that stores the object, unless nothing is stored.
+        """
+        self._limit(resource, new, old, subresource)
+        self._secure(resource, new, old, subresource, warn)
+        if resource.key == priority.CLASSES:
+            priority.check_default(new, self._objects(resource.key), created=old is None)
+        return self._ledger.assess(resource, new, old, now)
+
+    def _limit(self, resource: Resource, new: Object, old: Object | None, subresource: str) -> None:
+        if subresource:
+            return
+        if resource.key == "pods" and old is None:
+            for limit_range in self._objects(_LIMITS, new["metadata"]["namespace"]):
+                limitranger.check_pod(new, limit_range)
+        elif resource.key == "persistentvolumeclaims":
+            if old is not None and old["metadata"].get("deletionTimestamp"):
+                return
+            for limit_range in self._objects(_LIMITS, new["metadata"]["namespace"]):
+                limitranger.check_claim(new, limit_range)
+
+    def _secure(
+        self, resource: Resource, new: Object, old: Object | None, subresource: str, warn: Warn
+    ) -> None:
+        if resource.key == "pods":
+            if subresource not in _NOT_OF_THE_SPEC and (namespace := self._namespace(new)) is not None:
+                gate.admit_pod(namespace, new, old, warn)
+        elif subresource:
+            return
+        elif resource.key == "namespaces":
+            name = new["metadata"].get("name", "")
+            gate.admit_namespace(new, old, lambda: self._objects("pods", name), warn)
+        elif (path := _TEMPLATES.get(resource.key)) is not None:
+            template: Any = new
+            for step in path:
+                template = template.get(step) or {}
+            if (namespace := self._namespace(new)) is not None:
+                gate.admit_workload(namespace, template, warn)
+
+    def _namespace(self, obj: Object) -> Object | None:
+        version = self._store.get("namespaces", "", obj["metadata"].get("namespace", ""))
+        return version.object if version is not None else None
+
+    def _objects(self, key: str, namespace: str | None = None) -> list[Object]:
+        return [version.object for version in self._store.list(key, namespace)]

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import re
@@ -22,9 +21,10 @@ import structlog
 import uvloop
 
 from localkube.apiserver import events, kubeconfig, server, tls
-from localkube.apiserver.http import Api, Authenticate
+from localkube.apiserver.access import access
+from localkube.apiserver.http import Api
+from localkube.apiserver.rbac import bootstrap
 from localkube.apiserver.registry import Registry
-from localkube.apiserver.requests import User
 from localkube.apiserver.store import Store
 from localkube.apiserver.wal import Corrupt, Wal
 from localkube.controllers.manager import run_controllers
@@ -34,7 +34,6 @@ from localkube.kubelet.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_ADMIN = User("localkube-admin", ("system:masters", "system:authenticated"))
 _EPOCH = 1_767_225_600
 """2026-01-01: see `_first_revision`."""
 
@@ -137,11 +136,13 @@ async def _serve(options: Options, directory: Path, sock: socket.socket) -> None
             # last of all, so that it takes what the other parts write while they end
             stack.push_async_callback(journal.close, parts[0])
         registry = Registry(store)
+        bootstrap.reconcile(registry)
+        doors = access(registry, token, directory)
         for run in (run_controllers(registry, ca=ca or ""), events.expire(registry)):
             parts.append(await _start(stack, run))
         if options.kubelet:
             parts.append(await _start_kubelet(stack, options, directory, registry, port))
-        api = Api(registry, _authenticator(token), address=f"{options.host}:{port}")
+        api = Api(registry, doors, address=f"{options.host}:{port}")
         listener = server.Server(api, sock, context)
         parts.append(asyncio.create_task(listener.serve()))
         stack.push_async_callback(listener.stop, parts[-1])
@@ -237,15 +238,6 @@ def _token(directory: Path) -> str:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(token)
     return token
-
-
-def _authenticator(token: str) -> Authenticate:
-    wanted = token.encode()
-
-    def authenticate(given: str) -> User | None:
-        return _ADMIN if hmac.compare_digest(given.encode(), wanted) else None
-
-    return authenticate
 
 
 def _reachable(host: str) -> str:

@@ -32,6 +32,7 @@ _SUBRESOURCES: dict[str, dict[str, Any]] = {
     "finalize": {"verbs": ["update"]},
     "log": {"verbs": ["get"]},
     "status": {"verbs": ["get", "patch", "update"]},
+    "token": {"kind": "TokenRequest", "verbs": ["create"], "group": "authentication.k8s.io", "version": "v1"},
 }
 
 
@@ -139,7 +140,8 @@ def _entries(resource: Resource) -> list[dict[str, Any]]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    entry["storageVersionHash"] = storage_version_hash(resource)
+    if resource.list_kind:
+        entry["storageVersionHash"] = storage_version_hash(resource)
     found = [entry]
     for subresource in sorted(resource.subresources):
         facts = _SUBRESOURCES.get(subresource, {"verbs": ["get", "patch", "update"]})

@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from localkube.apiserver import bodies, status, tables
+from localkube.apiserver.access import Access
 from localkube.apiserver.negotiation import Representation, negotiate
+from localkube.apiserver.rbac.attributes import Attributes
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.requests import Query, Target, User
 from localkube.apiserver.resources import Resource
@@ -18,14 +20,16 @@ would see its connection break off instead of the 413."""
 
 
 class Exchange:
-    """`resource` and `target` are set once the path is known to lead to objects (`aim`)."""
+    """`resource`, `target` and what was allowed are set once the path is known to lead to objects (`aim`)."""
 
     resource: Resource
     target: Target
+    allowed: Attributes
 
     def __init__(
         self,
         registry: Registry,
+        access: Access,
         method: str,
         path: str,
         query: Query,
@@ -34,6 +38,7 @@ class Exchange:
         receive: Receive,
     ):
         self.registry = registry
+        self.access = access
         self.method = method
         self.path = path
         self.query = query
@@ -43,9 +48,10 @@ class Exchange:
         self._receive = receive
         self._representation: Representation | None = None
 
-    def aim(self, resource: Resource, target: Target) -> None:
+    def aim(self, resource: Resource, target: Target, allowed: Attributes) -> None:
         self.resource = resource
         self.target = target
+        self.allowed = allowed
 
     @property
     def namespace(self) -> str:

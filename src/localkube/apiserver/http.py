@@ -1,7 +1,8 @@
 """The API over HTTP: an ASGI application that routes a request to a handler and turns refusals into Status.
 
-The way of a request: who asks (`authenticate`, impersonation) -> what for (`parse_path`) -> may they
-(`authorize`) -> the handler (reads.py, writes.py, logs.py) -> the answer, once what it tells is durable.
+The way of a request: who asks (authentication.py, rbac/impersonation.py) -> what for (`parse_path`) -> may
+they (rbac/authorizer.py) -> the handler (reads.py, writes.py, logs.py, reviews.py) -> the answer, once what
+it tells is durable.
 """
 
 import asyncio
@@ -11,11 +12,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from localkube.apiserver import discovery, logs, openapi, reads, status, writes
+from localkube.apiserver import discovery, logs, openapi, reads, reviews, status, tokenrequest, writes
+from localkube.apiserver.access import Access
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.negotiation import wants_aggregated_discovery
+from localkube.apiserver.rbac import attributes
+from localkube.apiserver.rbac.impersonation import impersonated
 from localkube.apiserver.registry import Registry
-from localkube.apiserver.requests import Query, Target, User, impersonated, parse_path
+from localkube.apiserver.requests import Query, Target, parse_path
 from localkube.apiserver.resources import Resource
 from localkube.apiserver.responses import (
     Message,
@@ -31,44 +35,17 @@ from localkube.apiserver.status import StatusError
 
 log = structlog.get_logger(__name__)
 
-Authenticate = Callable[[str], User | None]
-"""The user behind a bearer token, None when it is not valid."""
-
-Authorize = Callable[[User, str, str, str, str | None, str, str], None]
-"""(user, verb, group, plural, namespace, name, subresource): raises 403 for what is not allowed."""
-
 Handler = Callable[[Exchange], Awaitable[Response | Stream]]
 
-_HEALTH = ("/healthz", "/livez", "/readyz")
-_ANYONE = (*_HEALTH, "/version")
-
-
-def allow_all(
-    user: User,
-    verb: str,
-    group: str,
-    plural: str,
-    namespace: str | None,
-    name: str,
-    subresource: str,
-) -> None:
-    """The authorizer as long as there is no RBAC: whoever has a token may do everything."""
+_HEALTH = ("healthz", "livez", "readyz")
 
 
 class Api:
-    """The ASGI application. `address` is told to clients in /api, `authenticate` and `authorize` decide."""
+    """The ASGI application. `address` is told to clients in /api, `access` decides who may do what."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        authenticate: Authenticate,
-        *,
-        authorize: Authorize = allow_all,
-        address: str = "",
-    ):
+    def __init__(self, registry: Registry, access: Access, *, address: str = ""):
         self.registry = registry
-        self.authenticate = authenticate
-        self.authorize = authorize
+        self.access = access
         self.address = address
         self._stopping = asyncio.Event()
 
@@ -96,17 +73,14 @@ class Api:
     async def _answer(self, scope: Message, receive: Receive) -> Response | Stream:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         path: str = scope["path"]
-        user = self._user(headers, path)
-        exchange = Exchange(
-            self.registry,
-            scope["method"],
-            path,
-            Query(scope["query_string"]),
-            headers,
-            impersonated(user, headers),
-            receive,
-        )
+        method: str = scope["method"]
+        query = Query(scope["query_string"])
+        user = impersonated(self.access.authenticator.user(headers), headers, self.access.authorizer)
         target = parse_path(path)
+        # before anything is said about what there is at the path
+        wanted = attributes.of_request(user, method, path, target, query)
+        self.access.authorizer.require(wanted)
+        exchange = Exchange(self.registry, self.access, method, path, query, headers, user, receive)
         if target is None:
             return self._outside(exchange)
         resource = self.registry.resources.at(target.group, target.version, target.plural)
@@ -116,29 +90,8 @@ class Api:
             target.name or target.namespace is not None
         ):
             raise status.no_such_path()
-        exchange.aim(resource, target)
-        verb, handler = _handler(resource, target, exchange)
-        self.authorize(
-            exchange.user,
-            verb,
-            target.group,
-            target.plural,
-            target.namespace,
-            target.name,
-            target.subresource,
-        )
-        return await handler(exchange)
-
-    def _user(self, headers: list[tuple[bytes, bytes]], path: str) -> User:
-        for name, value in headers:
-            if name == b"authorization":
-                scheme, _, token = value.decode("latin-1").partition(" ")
-                user = self.authenticate(token.strip()) if scheme.lower() == "bearer" else None
-                if user is not None:
-                    return user
-        if path in _ANYONE or path.startswith(tuple(f"{p}/" for p in _HEALTH)):
-            return User("system:anonymous", ("system:unauthenticated",))
-        raise status.unauthorized()
+        exchange.aim(resource, target, wanted)
+        return await _handler(resource, target, exchange)(exchange)
 
     def _outside(self, exchange: Exchange) -> Response:
         """Everything that is not about objects: discovery, health, version."""
@@ -148,7 +101,7 @@ class Api:
         resources = self.registry.resources
         accept = exchange.header("accept")
         parts = path.strip("/").split("/")
-        if path in _HEALTH or (parts[0] in ("healthz", "livez", "readyz")):
+        if parts[0] in _HEALTH:
             return Response(200, b"ok", "text/plain; charset=utf-8")
         if path in ("/api", "/apis") and wants_aggregated_discovery(accept):
             body = discovery.aggregated(resources, core=path == "/api")
@@ -187,20 +140,23 @@ _ITEM: dict[str, tuple[str, Handler]] = {
     "PATCH": ("patch", writes.patch),
     "DELETE": ("delete", writes.delete),
 }
-_SUBRESOURCE: dict[str, dict[str, tuple[str, Handler]]] = {
-    "status": {
-        "GET": ("get", reads.get),
-        "PUT": ("update", writes.update),
-        "PATCH": ("patch", writes.patch),
-    },
-    "finalize": {"PUT": ("update", writes.update)},
-    "log": {"GET": ("get", logs.read)},
-    "binding": {"POST": ("create", writes.bind)},
-    "eviction": {"POST": ("create", writes.evict)},
+_SUBRESOURCE: dict[str, dict[str, Handler]] = {
+    "status": {"GET": reads.get, "PUT": writes.update, "PATCH": writes.patch},
+    "finalize": {"PUT": writes.update},
+    "log": {"GET": logs.read},
+    "binding": {"POST": writes.bind},
+    "eviction": {"POST": writes.evict},
+    "token": {"POST": tokenrequest.create},
 }
-_ELSEWHERE = frozenset(
-    {"attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize", "scale", "token"}
-)
+_REVIEWS: dict[str, Handler] = {
+    "localsubjectaccessreviews.authorization.k8s.io": reviews.local_access,
+    "selfsubjectaccessreviews.authorization.k8s.io": reviews.self_access,
+    "selfsubjectreviews.authentication.k8s.io": reviews.subject,
+    "selfsubjectrulesreviews.authorization.k8s.io": reviews.self_rules,
+    "subjectaccessreviews.authorization.k8s.io": reviews.access,
+    "tokenreviews.authentication.k8s.io": reviews.token,
+}
+_ELSEWHERE = frozenset({"attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize", "scale"})
 """Subresources that Kubernetes has and localkube has not."""
 _CORE_ELSEWHERE = frozenset(
     {
@@ -211,9 +167,9 @@ _CORE_ELSEWHERE = frozenset(
 _GROUPS_ELSEWHERE = frozenset(
     {
         "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps",
-        "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "certificates.k8s.io",
+        "autoscaling", "certificates.k8s.io",
         "discovery.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io",
-        "node.k8s.io", "policy", "rbac.authorization.k8s.io", "resource.k8s.io", "scheduling.k8s.io",
+        "node.k8s.io", "policy", "resource.k8s.io", "scheduling.k8s.io",
         "storage.k8s.io",
     }
 )  # fmt: skip
@@ -227,23 +183,26 @@ def _unserved(target: Target) -> StatusError:
     return status.no_such_path()
 
 
-def _handler(resource: Resource, target: Target, exchange: Exchange) -> tuple[str, Handler]:
+def _handler(resource: Resource, target: Target, exchange: Exchange) -> Handler:
     method = exchange.method
     if target.subresource:
         if target.subresource not in resource.subresources and target.subresource != "eviction":
             if target.subresource in _ELSEWHERE:
                 raise status.not_implemented(f"localkube does not serve {target.plural}/{target.subresource}")
             raise status.no_such_path()
-        found = _SUBRESOURCE.get(target.subresource, {}).get(method)
-    elif target.name:
+        handler = _SUBRESOURCE.get(target.subresource, {}).get(method)
+        if handler is None:
+            raise status.method_not_allowed()
+        return handler
+    if target.name:
         found = _ITEM.get(method)
         if method in ("GET", "HEAD") and exchange.query.flag("watch"):
             found = ("watch", reads.collection)
     else:
         found = _collection(resource, exchange)
-    if found is None or (not target.subresource and found[0] not in resource.verbs):
+    if found is None or found[0] not in resource.verbs:
         raise status.method_not_allowed()
-    return found
+    return found[1]
 
 
 def _collection(resource: Resource, exchange: Exchange) -> tuple[str, Handler] | None:
@@ -251,7 +210,7 @@ def _collection(resource: Resource, exchange: Exchange) -> tuple[str, Handler] |
         case "GET" | "HEAD":
             return ("watch" if exchange.query.flag("watch") else "list"), reads.collection
         case "POST":
-            return "create", writes.create
+            return "create", _REVIEWS.get(resource.key, writes.create)
         case "DELETE":
             return "deletecollection", writes.delete_collection
     return None

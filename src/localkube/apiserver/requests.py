@@ -255,36 +255,6 @@ def manager_of(options: WriteOptions, user_agent: str) -> str:
     return options.manager or user_agent.split("/", 1)[0][:_MANAGER_LIMIT] or "unknown"
 
 
-def impersonated(user: User, headers: list[tuple[bytes, bytes]]) -> User:
-    """The user that the Impersonate-* headers ask to be, or `user`. Raises 400 for groups without a user."""
-    name = ""
-    groups: list[str] = []
-    uid = ""
-    extra: dict[str, tuple[str, ...]] = {}
-    for raw_name, raw_value in headers:
-        if not raw_name.startswith(b"impersonate-"):
-            continue
-        header, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if header == "impersonate-user":
-            name = value
-        elif header == "impersonate-group":
-            groups.append(value)
-        elif header == "impersonate-uid":
-            uid = value
-        elif header.startswith("impersonate-extra-"):
-            key = header.removeprefix("impersonate-extra-")
-            extra[key] = (*extra.get(key, ()), value)
-    if not name:
-        if groups or uid or extra:
-            raise status.bad_request("requested groups, uid or extra without impersonating a user")
-        return user
-    if name.startswith("system:serviceaccount:") and not groups:
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}"]
-    if name != "system:anonymous":
-        groups.append("system:authenticated")
-    return User(name, tuple(groups), uid, extra)
-
-
 def delete_query(query: Query) -> dict[str, Any]:
     """DeleteOptions as they are sent in a query, in the form of a body. Raises StatusError 400."""
     found: dict[str, Any] = {}

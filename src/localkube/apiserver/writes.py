@@ -7,9 +7,12 @@ import msgspec
 
 from localkube.apiserver import bodies, deletion, status
 from localkube.apiserver.exchange import Exchange
+from localkube.apiserver.rbac import escalation
+from localkube.apiserver.rbac.grants import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from localkube.apiserver.reads import encode_list
-from localkube.apiserver.registry import APPLY
+from localkube.apiserver.registry import APPLY, Guard
 from localkube.apiserver.requests import WriteOptions, delete_query, manager_of, write_options
+from localkube.apiserver.resources import Resource
 from localkube.apiserver.responses import Response
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Version
@@ -20,7 +23,9 @@ _PATCH_TYPES = (
     "application/strategic-merge-patch+json",
     APPLY,
 )
-_CREATES_ON_UPDATE = frozenset({"leases.coordination.k8s.io", "events"})
+_CREATES_ON_UPDATE = frozenset(
+    {"leases.coordination.k8s.io", "events", ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS}
+)
 """Kinds for which a PUT to a missing object creates it (`AllowCreateOnUpdate`)."""
 
 _ACCOUNT_SECONDS = 1.0
@@ -42,6 +47,7 @@ async def create(x: Exchange) -> Response:
         manager=_manager(x, options),
         unknown=options.validation,
         warn=x.warn,
+        guard=_guard(x),
     )
     return await x.one(created, 201)
 
@@ -78,6 +84,7 @@ async def update(x: Exchange) -> Response:
         "manager": _manager(x, options),
         "unknown": options.validation,
         "warn": x.warn,
+        "guard": _guard(x),
     }
     key, name = x.resource.key, x.target.name
     if key in _CREATES_ON_UPDATE and not x.registry.exists(key, x.namespace, name):
@@ -112,6 +119,7 @@ async def patch(x: Exchange) -> Response:
         dry_run=options.dry_run,
         unknown=options.validation,
         warn=x.warn,
+        guard=_guard(x),
     )
     return await x.one(patched, 200 if existed else 201)
 
@@ -173,6 +181,18 @@ async def evict(x: Exchange) -> Response:
     options = deletion.parse_options(body.get("deleteOptions") or {})
     x.registry.remove("pods", x.namespace, x.target.name, options)
     return await x.objects(msgspec.json.encode(status.success()), 201)
+
+
+def _guard(x: Exchange) -> Guard:
+    """What is asked about an object once it is known, beyond the right to the request."""
+
+    def guard(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+        if old is None and x.allowed.verb != "create":
+            # a PUT or an apply that finds nothing creates, and so needs the right to create as well
+            x.access.authorizer.require(x.allowed._replace(verb="create"))
+        escalation.check(x.access.authorizer, x.allowed, resource, old, new)
+
+    return guard
 
 
 def _manager(x: Exchange, options: WriteOptions) -> str:

@@ -49,19 +49,10 @@ def test_a_wrong_token_is_401(api: Localkube) -> None:
     assert refused(answer, 401, "Unauthorized") == "Unauthorized"
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/readyz/ping"])
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
 def test_health_needs_no_token(api: Localkube, path: str) -> None:
-    answer = api.call("GET", path, token="wrong")
+    answer = api.call("GET", path, token="")
     assert (answer.code, answer.content) == (200, b"ok")
-
-
-def test_groups_cannot_be_impersonated_without_a_user(api: Localkube) -> None:
-    answer = api.call("GET", "/api/v1/namespaces", headers={"Impersonate-Group": "g"})
-    refused(answer, 400, "BadRequest")
-
-
-def test_a_user_can_be_impersonated(api: Localkube) -> None:
-    assert api.call("GET", "/api/v1/namespaces", headers={"Impersonate-User": "hub:alice"}).code == 200
 
 
 # where things are

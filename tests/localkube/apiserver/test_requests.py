@@ -9,8 +9,6 @@ from localkube.apiserver.negotiation import PLAIN, Representation, negotiate, wa
 from localkube.apiserver.requests import (
     Query,
     Target,
-    User,
-    impersonated,
     list_options,
     manager_of,
     parse_path,
@@ -74,36 +72,6 @@ def test_the_manager_is_named_or_the_first_word_of_the_user_agent() -> None:
     assert manager_of(write_options(Query(b"fieldManager=m"), "CreateOptions"), "kubectl/1") == "m"
     assert manager_of(write_options(Query(b""), "CreateOptions"), "kubectl/v1.36 (linux)") == "kubectl"
     assert manager_of(write_options(Query(b""), "CreateOptions"), "") == "unknown"
-
-
-ADMIN = User("admin", ("system:masters",))
-
-
-def test_nobody_is_impersonated_unasked() -> None:
-    assert impersonated(ADMIN, [(b"accept", b"*/*")]) is ADMIN
-
-
-def test_an_impersonated_user_has_the_groups_that_are_named() -> None:
-    headers = [
-        (b"impersonate-user", b"hub:alice"),
-        (b"impersonate-group", b"a"),
-        (b"impersonate-group", b"b"),
-        (b"impersonate-extra-scopes", b"x"),
-        (b"impersonate-extra-scopes", b"y"),
-        (b"impersonate-uid", b"7"),
-    ]
-    assert impersonated(ADMIN, headers) == User(
-        "hub:alice", ("a", "b", "system:authenticated"), "7", {"scopes": ("x", "y")}
-    )
-
-
-def test_a_service_account_is_in_the_groups_of_its_namespace() -> None:
-    user = impersonated(ADMIN, [(b"impersonate-user", b"system:serviceaccount:ns:bot")])
-    assert user.groups == (
-        "system:serviceaccounts",
-        "system:serviceaccounts:ns",
-        "system:authenticated",
-    )
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from tests.localkube.conftest import Localkube
 TRANSCRIPTS = Path(__file__).parents[4] / "shared" / "transcripts"
 
 NOT_YET = (
-    "crd ", "custom resource", "forbidden ", "group binding", "ingress", "limit range", "no escalation",
+    "crd ", "custom resource", "ingress", "limit range",
     "persistent volume", "pod security baseline", "pod security does", "pod security restricted: plain",
-    "quota ", "role", "self subject", "service ", "token review",
+    "quota ", "service ",
 )  # fmt: skip
 """Scenarios of kinds that localkube does not serve yet, by how their names begin."""
 

@@ -30,7 +30,9 @@ def admit_pod(pod: Object, lookup: Lookup) -> None:
 
 
 def _refuse(pod: Object, detail: str) -> StatusError:
-    return forbidden("pods", pod["metadata"].get("name", ""), detail)
+    """A name that is still to be generated is told without what is generated: these plugins come first."""
+    name, base = pod["metadata"].get("name", ""), pod["metadata"].get("generateName", "")
+    return forbidden("pods", base if base and name.startswith(base) else name, detail)
 
 
 def _priority(pod: Object, lookup: Lookup) -> None:

@@ -64,10 +64,11 @@ class ResourceQuotaController:
             self._queue.add_after((namespace, name), SETTLE)
 
     def _releases(self, key: str, before: Object, now: Object) -> bool:
-        """Whether a change of an object may have given something back."""
+        """Whether a change of an object may have given something back (its deadline decides on scopes)."""
         if key == "pods":
             clock = self._registry.clock()
-            return is_running(before, clock) and not is_running(now, clock)
+            deadlines = {obj["spec"].get("activeDeadlineSeconds") for obj in (before, now)}
+            return len(deadlines) > 1 or (is_running(before, clock) and not is_running(now, clock))
         return evaluator(key).on_update
 
     def sync(self, key: Key) -> None:

@@ -13,11 +13,7 @@ from tests.localkube.conftest import Localkube
 
 TRANSCRIPTS = Path(__file__).parents[4] / "shared" / "transcripts"
 
-NOT_YET = (
-    "crd ", "custom resource", "ingress", "limit range",
-    "persistent volume", "pod security baseline", "pod security does", "pod security restricted: plain",
-    "quota ", "service ",
-)  # fmt: skip
+NOT_YET = ("crd ", "custom resource", "ingress", "persistent volume", "service ")
 """Scenarios of kinds that localkube does not serve yet, by how their names begin."""
 
 OTHER_NODES = {"pod delete while pending"}

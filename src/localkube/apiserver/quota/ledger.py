@@ -47,11 +47,11 @@ class Ledger:
         namespace = new["metadata"].get("namespace", "")
         if not namespace or resource.key in IGNORED:
             return []
-        quotas = self._store.list(QUOTAS, namespace)
-        if not quotas:
-            return []
         counted = evaluator(resource.key)
         if old is not None and not counted.on_update:
+            return []
+        quotas = self._store.list(QUOTAS, namespace)
+        if not quotas:
             return []
         concerned: list[tuple[Object, list[str]]] = []
         for version in quotas:

@@ -6,6 +6,7 @@ The rules are those of Kubernetes' quota evaluators. Every kind is counted by nu
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from localkube.apiserver import podresources, quantity
@@ -43,6 +44,7 @@ class Evaluator(NamedTuple):
     """Whether a change of an object can take more, too."""
 
 
+@cache
 def evaluator(key: str) -> Evaluator:
     """The evaluator of a resource, by its key (`jobs.batch`)."""
     return _EVALUATORS.get(key) or _by_number(key)

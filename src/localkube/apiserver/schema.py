@@ -133,7 +133,8 @@ def _field(spec: Mapping[str, Any], owner: str, required: bool) -> Field:
         go_type = _go_name(type_name)
         target = _document().get(type_name, {})
         if type_name in _SPECIAL:
-            keeps = owner in go_facts()["value-times"] or owner in go_facts()["value-quantities"]
+            facts = ("value-times", "value-quantities", "pointer-int-or-strings")
+            keeps = any(owner in go_facts()[name] for name in facts)
             return Field(_SPECIAL[type_name], go_type, keeps_zero=keeps, **common)
         if "properties" in target:
             common["map_type"] = common["map_type"] or target.get("x-kubernetes-map-type", "")

@@ -160,8 +160,8 @@ _ELSEWHERE = frozenset({"attach", "ephemeralcontainers", "exec", "portforward", 
 """Subresources that Kubernetes has and localkube has not."""
 _CORE_ELSEWHERE = frozenset(
     {
-        "bindings", "componentstatuses", "endpoints", "limitranges", "persistentvolumeclaims",
-        "persistentvolumes", "podtemplates", "replicationcontrollers", "resourcequotas", "services",
+        "bindings", "componentstatuses", "endpoints", "persistentvolumeclaims",
+        "persistentvolumes", "podtemplates", "replicationcontrollers", "services",
     }
 )  # fmt: skip
 _GROUPS_ELSEWHERE = frozenset(
@@ -169,7 +169,7 @@ _GROUPS_ELSEWHERE = frozenset(
         "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps",
         "autoscaling", "certificates.k8s.io",
         "discovery.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io",
-        "node.k8s.io", "policy", "resource.k8s.io", "scheduling.k8s.io",
+        "node.k8s.io", "policy", "resource.k8s.io",
         "storage.k8s.io",
     }
 )  # fmt: skip

@@ -26,6 +26,7 @@ from localkube.apiserver.http import Api
 from localkube.apiserver.rbac import bootstrap
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.store import Store
+from localkube.apiserver.tokens import Tokens
 from localkube.apiserver.wal import Corrupt, Wal
 from localkube.controllers.manager import run_controllers
 from localkube.kubelet.kubelet import Kubelet
@@ -141,7 +142,7 @@ async def _serve(options: Options, directory: Path, sock: socket.socket) -> None
         for run in (run_controllers(registry, ca=ca or ""), events.expire(registry)):
             parts.append(await _start(stack, run))
         if options.kubelet:
-            parts.append(await _start_kubelet(stack, options, directory, registry, port))
+            parts.append(await _start_kubelet(stack, options, directory, registry, port, doors.tokens))
         api = Api(registry, doors, address=f"{options.host}:{port}")
         listener = server.Server(api, sock, context)
         parts.append(asyncio.create_task(listener.serve()))
@@ -170,7 +171,12 @@ async def _start(stack: contextlib.AsyncExitStack, run: Coroutine[Any, Any, Any]
 
 
 async def _start_kubelet(
-    stack: contextlib.AsyncExitStack, options: Options, directory: Path, registry: Registry, port: int
+    stack: contextlib.AsyncExitStack,
+    options: Options,
+    directory: Path,
+    registry: Registry,
+    port: int,
+    tokens: Tokens,
 ) -> asyncio.Task[None]:
     """The kubelet, once it runs pods. Raises ClickException when this machine cannot run any."""
     environment = {
@@ -179,7 +185,8 @@ async def _start_kubelet(
         "KUBERNETES_SERVICE_PORT_HTTPS": str(port),
     }
     settings = Settings(masked=(options.kubeconfig.resolve(),), service_environment=environment)
-    kubelet = Kubelet(registry, directory, _node_name(options.context), settings)
+    node = _node_name(options.context)
+    kubelet = Kubelet(registry, directory, node, settings, issue_token=tokens.for_pod)
     task: asyncio.Task[None] = await _start(stack, kubelet.run())
     ready = asyncio.create_task(kubelet.ready.wait())
     await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)

@@ -149,6 +149,14 @@ class Tokens:
         }
         return Issued(self._signer.sign(claims), now, now + timedelta(seconds=seconds))
 
+    def for_pod(self, pod: dict[str, Any], projection: dict[str, Any]) -> Issued:
+        """What a serviceAccountToken projection of a pod asks for. Raises 404 without the account."""
+        name = pod["spec"].get("serviceAccountName") or "default"
+        account = self._registry.get("serviceaccounts", pod["metadata"]["namespace"], name)
+        audience = projection.get("audience", "")
+        audiences = (audience,) if audience else AUDIENCES
+        return self.issue(account, audiences, projection.get("expirationSeconds", 3600), pod)
+
     def identify(self, token: str, audiences: Sequence[str] = AUDIENCES) -> Identity:
         """Whose token it is. Raises Invalid, without words for what is no token of this server."""
         claims = self._signer.claims(token)

@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import secrets
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,16 @@ import structlog
 from localkube.apiserver import status
 from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
-from localkube.kubelet import bridge, hostroot, leftovers, logline, logquery, node
+from localkube.kubelet import hostroot, leftovers, logline, logquery, node, router
 from localkube.kubelet.anchor import drop_anchor
-from localkube.kubelet.bridge import Unavailable
 from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
 from localkube.kubelet.poddir import PodDir, SharedEtc
+from localkube.kubelet.router import Unavailable
 from localkube.kubelet.runtime import Runtime
 from localkube.kubelet.settings import Settings
+from localkube.kubelet.tokens import Issue, TokenManager
 from localkube.kubelet.worker import MANAGER, Site, Worker
-
-IssueToken = Callable[[str, str], str]
-"""Makes a bearer token for (namespace, service account)."""
 
 _NODE_STATUS_EVERY = 30
 """Heartbeats (Lease renewals) between two writes of the node's status."""
@@ -39,8 +36,7 @@ log = structlog.get_logger(__name__)
 class Kubelet:
     """`run` serves until cancelled, and then leaves nothing of its pods on the host.
 
-    `issue_token` answers for service account tokens; without it pods get a random string, which no server
-    accepts, rather than anybody's real token.
+    `issue_token` makes the service account tokens of pods.
     """
 
     def __init__(
@@ -49,15 +45,15 @@ class Kubelet:
         data_dir: Path,
         node_name: str,
         settings: Settings | None = None,
-        issue_token: IssueToken | None = None,
+        *,
+        issue_token: Issue,
     ):
         self._registry = registry
         self._node_name = node_name
         self._settings = settings if settings is not None else Settings()
-        self._issue_token = issue_token
+        self._tokens = TokenManager(issue_token, registry.clock)
         self._data_dir = data_dir.resolve()
         self._pods = self._data_dir / "kubelet" / "pods"
-        self._tokens: dict[str, str] = {}
         self._logs: dict[str, LogFile] = {}
         self._workers: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
         self.ready = asyncio.Event()
@@ -89,7 +85,7 @@ class Kubelet:
             node_name=self._node_name,
             allocatable=machine.capacity,
             pods=self._pods,
-            token=self._token,
+            tokens=self._tokens,
             logs=self._logs,
             starting=asyncio.Semaphore(2 * len(os.sched_getaffinity(0))),
         )
@@ -104,7 +100,7 @@ class Kubelet:
     async def _network(self) -> Network:
         if self._settings.isolate_network:
             try:
-                return await bridge.open_bridge()
+                return await router.open_router()
             except Unavailable as error:
                 log.warning(
                     "pods share the host's network and have no address of their own", reason=str(error)
@@ -159,7 +155,7 @@ class Kubelet:
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker, _ = self._workers.pop(uid)
-        self._tokens.pop(uid, None)
+        self._tokens.forget(uid)
         if not task.cancelled() and (error := task.exception()) is not None:
             # as text: a renderer that shows local variables would show the pod's secrets
             text = "".join(traceback.format_exception(error))
@@ -171,12 +167,6 @@ class Kubelet:
             if uid not in uids:
                 worker.remove()
         await asyncio.to_thread(leftovers.remove_directories, self._pods, uids | self._workers.keys())
-
-    def _token(self, pod: dict[str, Any], _: dict[str, Any]) -> str:
-        if self._issue_token is not None:
-            account = pod["spec"].get("serviceAccountName") or "default"
-            return self._issue_token(pod["metadata"]["namespace"], account)
-        return self._tokens.setdefault(str(pod["metadata"]["uid"]), secrets.token_urlsafe(32))
 
     # the node
 

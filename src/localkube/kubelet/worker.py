@@ -40,7 +40,8 @@ from localkube.kubelet.runtime import CreateFailed, Prepared, Runtime
 from localkube.kubelet.securitycontext import ConfigFailed
 from localkube.kubelet.settings import Settings
 from localkube.kubelet.state import Container, Run
-from localkube.kubelet.volumes import Sources, Token, Unsupported
+from localkube.kubelet.tokens import TokenManager, is_projected
+from localkube.kubelet.volumes import Sources, Unsupported
 
 MANAGER = "kubelet"
 _MESSAGE_BYTES = 4096
@@ -61,7 +62,7 @@ class Site(msgspec.Struct, frozen=True):
     node_name: str
     allocatable: Mapping[str, str]
     pods: Path
-    token: Token
+    tokens: TokenManager
     logs: dict[str, LogFile]
     """Logs that are being written, by container id."""
     starting: asyncio.Semaphore
@@ -84,6 +85,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._gone = False
         self._attached: Attachment | None = None
+        self._renewal: float | None = None
         self._verdict: tuple[str, str] | None = None
         self._final = False
         self._kill_by = float("inf")
@@ -139,7 +141,8 @@ class Worker:
             if decision.finished:
                 return
             if not decision.start:
-                await self._sleep(decision.wake)
+                await self._sleep(self._earliest(decision.wake))
+                self._renew_tokens()
 
     def _over(self) -> bool:
         """Whether the pod is to stop; notes a deadline that has passed."""
@@ -155,6 +158,10 @@ class Worker:
         if limit is None:
             return float("inf")
         return float(limit) - (datetime.now(UTC) - self._started).total_seconds()
+
+    def _earliest(self, wake: float | None) -> float | None:
+        """`wake`, or when a token is due, if that is earlier."""
+        return min((t for t in (wake, self._renewal) if t is not None), default=None)
 
     async def _sleep(self, until: float | None) -> None:
         timeout = self._deadline()
@@ -226,17 +233,39 @@ class Worker:
     def _make_volumes(self) -> None:
         owner = securitycontext.owner(self.pod)
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
-        sources = Sources(self._lookup, self._facts(), self._site.token)
         for volume in self.pod["spec"].get("volumes") or ():
-            name = volume["name"]
             if volumes.kind(volume) == "emptyDir":
-                volumedir.make_empty(self.files.volume(name), owner, group)
-                continue
-            try:
-                files = volumes.payload(self.pod, volume, sources)
-            except ReferenceFailed as error:
-                raise ReferenceFailed(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
-            volumedir.write(self.files.volume(name), files, owner)
+                volumedir.make_empty(self.files.volume(volume["name"]), owner, group)
+            else:
+                self._write_volume(volume)
+        self._plan_renewal()
+
+    def _write_volume(self, volume: dict[str, Any]) -> None:
+        name = volume["name"]
+        sources = Sources(self._lookup, self._facts(), self._site.tokens.get)
+        try:
+            files = volumes.payload(self.pod, volume, sources)
+        except ReferenceFailed as error:
+            raise ReferenceFailed(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
+        volumedir.write(self.files.volume(name), files, securitycontext.owner(self.pod))
+
+    def _plan_renewal(self) -> None:
+        wait = self._site.tokens.wait(self.pod)
+        self._renewal = None if wait is None else time.monotonic() + wait
+
+    def _renew_tokens(self) -> None:
+        """Write the volumes that hold tokens again, when one of them is due."""
+        if self._renewal is None or time.monotonic() < self._renewal:
+            return
+        try:
+            for volume in self.pod["spec"].get("volumes") or ():
+                if is_projected(volume):
+                    self._write_volume(volume)
+            self._plan_renewal()
+        except (ReferenceFailed, OSError) as error:
+            # the account is gone, or the disk full: the containers keep the token that they have
+            self._tell(None, "FailedMount", str(error), "Warning")
+            self._renewal = time.monotonic() + self._site.settings.retry_longest
 
     def _lookup(self, kind: str, name: str) -> dict[str, Any] | None:
         try:

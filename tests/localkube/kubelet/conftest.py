@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from localkube.apiserver.registry import Registry
+from localkube.apiserver.tokens import Signer, Tokens
 from localkube.controllers.manager import run_controllers
 from localkube.kubelet.kubelet import Kubelet
 from localkube.kubelet.settings import Settings
@@ -28,7 +29,11 @@ class Node:
 
     def __init__(self, data_dir: Path, settings: Settings):
         self.registry = Registry()
-        self.kubelet = Kubelet(self.registry, data_dir, "node", settings)
+        self.tokens = Tokens(self.registry, Signer(data_dir))
+        self.issue_token = self.tokens.for_pod
+        self.kubelet = Kubelet(
+            self.registry, data_dir, "node", settings, issue_token=lambda *asked: self.issue_token(*asked)
+        )
         self.data_dir = data_dir
         self._tasks: list[asyncio.Task[None]] = []
 

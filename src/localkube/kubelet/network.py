@@ -10,6 +10,8 @@ class Attachment(NamedTuple):
 
     ip: str
     netns: str = ""
+    cable: str = ""
+    """The device by which the router knows the pod."""
 
 
 class Network(Protocol):
@@ -20,6 +22,9 @@ class Network(Protocol):
 
     isolated: bool
     """Whether a pod has an address of its own."""
+
+    namespace: str
+    """The path of the network namespace that all packets of pods are routed through, "" where none is."""
 
     async def attach(self, uid: str) -> Attachment: ...
 
@@ -34,6 +39,7 @@ class HostNetwork:
 
     host_ip = LOOPBACK
     isolated = False
+    namespace = ""
 
     async def attach(self, uid: str) -> Attachment:
         return Attachment(LOOPBACK)

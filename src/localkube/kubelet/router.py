@@ -1,8 +1,14 @@
-"""A network namespace and an address per pod, behind a bridge of this localkube's own.
+"""A network namespace and an address per pod, and a router of this localkube's own between them.
+
+The router is a network namespace too. Every pod hangs on it by a cable, and the host by another, so every
+packet of a pod is routed there, where its rules (`firewall`) see it and nothing of the host's does: not its
+rules, not its settings. A bridge on the host would have been simpler, but which filters see bridged packets,
+and whether they know connections, depends on how the kernel was built and on settings of the whole host.
 
 Everything on the host is named after one number, which is also the subnet and a lock file: `lk3` is the
-bridge, `lk3-7` the namespace of the pod with host number 7 and `lk3v7` its cable. Whoever holds the lock of 3
-owns all of that; what the lock of a dead process leaves is swept away by the next start, whoever it is.
+host's end of its cable, `lk3-router` the router, `lk3-7` the namespace of the pod with host number 7 and,
+inside the router, `lk3v7` that pod's cable. Whoever holds the lock of 3 owns all of that; what the lock of a
+dead process leaves is swept away by the next start, whoever it is.
 
 A namespace with its cable takes some 20 ms to make, so a few are kept ready, and many that are wanted at
 once are made at once.
@@ -15,10 +21,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +44,17 @@ _READY = 4
 _AT_ONCE = 16
 """Namespaces made by one call of `ip`."""
 
+UPLINK = "uplink"
+"""The router's end of the cable to the host."""
+_SETTINGS = (
+    ("net/ipv4/ip_forward", "1"),
+    # a pod sends from its own address only
+    ("net/ipv4/conf/all/rp_filter", "1"),
+)
+
 _LOCKS = Path("/run/localkube")
 _NETNS = Path("/run/netns")
+_SYSCTL = Path("/proc/sys")
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +63,8 @@ class Unavailable(Exception):
     """This host does not let us make networks; the message says what stood in the way."""
 
 
-class Bridge:
-    """Implements `Network`. Made by `open_bridge`."""
+class Router:
+    """Implements `Network`. Made by `open_router`."""
 
     isolated = True
 
@@ -58,7 +74,10 @@ class Bridge:
         self._lock = lock
         self._ip = ip
         self.host_ip = str(subnet[1])
-        self._free: deque[int] = deque(range(2, subnet.num_addresses - 1))
+        self._gateway = str(subnet[2])
+        self.namespace = f"{_NETNS}/lk{number}-router"
+        self._control: socket.socket | None = None
+        self._free: deque[int] = deque(range(3, subnet.num_addresses - 1))
         self._ready: deque[int] = deque()
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._used: dict[str, int] = {}
@@ -72,7 +91,7 @@ class Bridge:
         if host is None:
             host = self._used[uid] = self._ready.popleft() if self._ready else await self._next()
             self.refill()
-        return Attachment(str(self._subnet[host]), f"{_NETNS}/{self._name(host)}")
+        return Attachment(str(self._subnet[host]), f"{_NETNS}/{self._name(host)}", self._cable(host))
 
     async def _next(self) -> int:
         """The next that is made."""
@@ -96,6 +115,8 @@ class Bridge:
         self._closed = True
         if self._chores:
             await asyncio.wait(self._chores)
+        if self._control is not None:
+            self._control.close()
         await asyncio.to_thread(_sweep, self._number, self._ip)
         os.close(self._lock)
 
@@ -135,23 +156,58 @@ class Bridge:
     def _name(self, host: int) -> str:
         return f"lk{self._number}-{host}"
 
+    def _cable(self, host: int) -> str:
+        return f"lk{self._number}v{host}"
+
+    async def _open(self) -> None:
+        """Make the router and its cable to the host."""
+        name, router = f"lk{self._number}", f"lk{self._number}-router"
+        await self._run(
+            [
+                f"netns add {router}",
+                f"link add {name} type veth peer name {UPLINK} netns {router}",
+                f"addr add {self.host_ip}/32 dev {name}",
+                f"link set {name} up",
+                f"route add {self._gateway} dev {name}",
+                f"route add {self._subnet} via {self._gateway} dev {name}",
+            ]
+        )
+        with netdevice.inside(Path(self.namespace)):
+            for setting, value in _SETTINGS:
+                (_SYSCTL / setting).write_text(value)
+        await self._run(
+            [
+                "link set dev lo up",
+                f"addr add {self._gateway}/32 dev lo",
+                f"link set dev {UPLINK} up",
+                f"route add {self.host_ip} dev {UPLINK}",
+                f"route add default via {self.host_ip} dev {UPLINK}",
+                # what goes to an address that no pod has must not come back to the host
+                f"route add unreachable {self._subnet}",
+            ],
+            "-n",
+            router,
+        )
+        self._control = netdevice.socket_in(Path(self.namespace))
+
     async def _make(self, count: int) -> list[int]:
         hosts = [self._free.popleft() for _ in range(min(count, len(self._free)))]
         if not hosts:
             raise OSError(f"all addresses of {self._subnet} are in use")
         lines = []
         for host in hosts:
-            name, cable = self._name(host), f"lk{self._number}v{host}"
+            name, cable = self._name(host), self._cable(host)
             lines += [
                 f"netns add {name}",
-                f"link add {cable} type veth peer name eth0 netns {name}",
-                f"link set {cable} group {_group(self._number)} master lk{self._number} up",
+                f"link add {cable} netns lk{self._number}-router type veth peer name eth0 netns {name}",
             ]
+        assert self._control is not None
         try:
             await self._run(lines)
             for host in hosts:
-                address = IPv4Interface((self._subnet[host], _PREFIX))
-                netdevice.configure(_NETNS / self._name(host), "eth0", address, self.host_ip)
+                address = str(self._subnet[host])
+                netdevice.configure(_NETNS / self._name(host), "eth0", address, self._gateway)
+                netdevice.connect(self._control, self._cable(host), address)
         except BaseException:
             for host in hosts:
                 self._chore(self._unmake(host))
@@ -164,9 +220,10 @@ class Bridge:
         # to the end of the queue: what still knows the address should find nobody there for long
         self._free.append(host)
 
-    async def _run(self, lines: Sequence[str]) -> None:
+    async def _run(self, lines: Sequence[str], *options: str) -> None:
         process = await asyncio.create_subprocess_exec(
             self._ip,
+            *options,
             "-batch",
             "-",
             stdin=asyncio.subprocess.PIPE,
@@ -178,30 +235,23 @@ class Bridge:
             raise OSError(f"ip: {error.decode(errors='replace').strip()}")
 
 
-async def open_bridge() -> Bridge:
-    """Take a free subnet and make its bridge. Raises Unavailable."""
+async def open_router() -> Router:
+    """Take a free subnet and make its router. Raises Unavailable."""
     ip = shutil.which("ip")
     if os.geteuid() != 0:
         raise Unavailable("network namespaces need root")
     if ip is None:
         raise Unavailable("network namespaces need the command ip (iproute2)")
     number, subnet, lock = await asyncio.to_thread(_take, ip)
-    bridge = Bridge(number, subnet, lock, ip)
-    name = f"lk{number}"
+    router = Router(number, subnet, lock, ip)
     try:
-        await bridge._run(
-            [
-                f"link add {name} type bridge",
-                f"addr add {bridge.host_ip}/{_PREFIX} dev {name}",
-                f"link set {name} up",
-            ]
-        )
-        bridge._ready.extend(await bridge._make(1))
+        await router._open()
+        router._ready.extend(await router._make(1))
     except OSError as error:
-        await bridge.close()
+        await router.close()
         raise Unavailable(str(error)) from None
-    bridge.refill()
-    return bridge
+    router.refill()
+    return router
 
 
 def _take(ip: str) -> tuple[int, IPv4Network, int]:
@@ -255,22 +305,17 @@ def _routes(ip: str) -> list[IPv4Network]:
 
 def _sweep(number: int, ip: str) -> None:
     """Remove all that bears this number, and kill what still runs there."""
-    for path in _NETNS.glob(f"lk{number}-*") if _NETNS.exists() else ():
-        if not re.fullmatch(rf"lk{number}-\d+", path.name):
-            continue
+    found = sorted(_NETNS.glob(f"lk{number}-*")) if _NETNS.exists() else []
+    found = [path for path in found if re.fullmatch(rf"lk{number}-(\d+|router)", path.name)]
+    for path in found:
         for pid in _output([ip, "netns", "pids", path.name]).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+    for path in found:
         _output([ip, "netns", "del", path.name])
     if Path(f"/sys/class/net/lk{number}").exists():
-        # a deleted namespace takes its cable along later; the names have to be free now
-        _output([ip, "link", "del", "group", str(_group(number))])
+        # the router takes its cable along later; the name has to be free now
         _output([ip, "link", "del", f"lk{number}"])
-
-
-def _group(number: int) -> int:
-    """The device group of all cables of a bridge (a number that nobody else should have chosen)."""
-    return 0x6C6B0000 + number
 
 
 def _output(words: Sequence[str]) -> bytes:

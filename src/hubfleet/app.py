@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+import structlog
 from litestar import Litestar, Response, Router, get
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
@@ -14,8 +16,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from hubfleet.admission import Admission, visit_of
 from hubfleet.answers import HANDLERS, NOTHING_THERE, Answer, respond
 from hubfleet.batch import handlers
+from hubfleet.batch.manifests import parse_template
 from hubfleet.batch.service import BatchService
 from hubfleet.errors import SettingsError
+from hubfleet.gates import Refused
 from hubfleet.identity.header import token_in
 from hubfleet.identity.hub import HubIdentity
 from hubfleet.identity.user import User
@@ -24,8 +28,11 @@ from hubfleet.kube.clusters import Clusters
 from hubfleet.metrics import CONTENT_TYPE, Metrics
 from hubfleet.probes import ClusterState, Readiness
 from hubfleet.requests import Requests
-from hubfleet.settings import Settings
+from hubfleet.settings import Settings, TenancySettings
+from hubfleet.tenancy.policy.enforcement import settled
 from hubfleet.tenancy.provisioning import Namespaces
+
+log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -36,9 +43,12 @@ def create_app(settings: Settings) -> Litestar:
     """
     identity = HubIdentity(settings.hub, settings.limits)
     clusters = Clusters(settings.clusters)
-    namespaces = Namespaces(settings.tenancy, labels=settings.batch.labels, hub=settings.hub.name)
     try:
-        batch = BatchService(settings.batch, clusters, namespaces, hub=settings.hub.name)
+        tenancy = _enforceable(settings)
+        namespaces = Namespaces(tenancy, labels=settings.batch.labels, hub=settings.hub.name)
+        batch = BatchService(
+            settings.batch, clusters, namespaces, hub=settings.hub.name, policy=tenancy.policy
+        )
     except ValueError as e:
         raise SettingsError([f"batch: {e}"]) from e
 
@@ -48,7 +58,11 @@ def create_app(settings: Settings) -> Litestar:
     async def user_of(connection: ASGIConnection[Any, Any, Any, State]) -> User:
         visit = visit_of(connection.scope)
         token = token_in(connection.headers.get("authorization", ""))
-        user = await identity.authenticate(token, visit.address)
+        try:
+            user = await identity.authenticate(token, visit.address)
+        except Refused:
+            figures.refused.labels("unknown_tokens_per_second").inc()
+            raise
         await visit.identify((user.kind, user.name))
         return user
 
@@ -84,6 +98,20 @@ def create_app(settings: Settings) -> Litestar:
     app.asgi_handler = requests = Requests(admission, figures, access=settings.log.access)
     app.state.requests = requests
     return app
+
+
+def _enforceable(settings: Settings) -> TenancySettings:
+    """With it decided what the API server enforces. Raises ValueError where the job template forbids that."""
+    template = parse_template(settings.batch.job_template)
+    policy, broken = settled(settings.tenancy.policy, template)
+    if broken:
+        log.warning(
+            "the job template is against the pod policy's level, so the API server enforces less",
+            level=settings.tenancy.policy.level,
+            enforced=policy.enforce,
+            template=[f"{'.'.join(map(str, each.path))}: {each.message}" for each in broken],
+        )
+    return msgspec.structs.replace(settings.tenancy, policy=policy)
 
 
 def cluster_states(clusters: Clusters, batch: BatchService) -> Iterable[ClusterState]:

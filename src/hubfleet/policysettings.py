@@ -148,3 +148,8 @@ class PolicySettings(_Base, frozen=True):
     allow: PolicyAllow = PolicyAllow()
     limits: PolicyLimits = PolicyLimits()
     groups: dict[str, GroupPolicy] = {}
+
+    def __post_init__(self) -> None:
+        levels = {self.level, *(group.level for group in self.groups.values())}
+        if self.enforce == "restricted" and "baseline" in levels:
+            raise ValueError("enforce: restricted refuses the pods that the level baseline allows")

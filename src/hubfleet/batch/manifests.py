@@ -17,6 +17,10 @@ from hubfleet.batch.code import UNPACKERS, Code
 from hubfleet.batch.submission import PROFILE_LABEL, SUFFIX_LENGTH, Kind, Submission, pod_template
 from hubfleet.batch.wire import Problems
 from hubfleet.settings import BatchSettings
+from hubfleet.tenancy.policy.fill import fill_job
+from hubfleet.tenancy.policy.placement import REQUIRED, terms
+from hubfleet.tenancy.policy.policies import DEFAULT
+from hubfleet.tenancy.policy.rules import Policy
 
 USERNAME = "kbatch.jupyter.org/username"  # label and annotation of kbatch; what our informers select by
 OURS = "hubfleet.dev/"
@@ -121,8 +125,13 @@ def plan(
     name: str,
     submission_id: str,
     expires: int,
+    policy: Policy = DEFAULT,
 ) -> Plan:
-    """All objects of a submission. `name` is the Job's; `expires` is the Unix time of abandoned parts."""
+    """All objects of a submission. `name` is the Job's; `expires` is the Unix time of abandoned parts.
+
+    The `policy` has let the submission through; what it fills in is filled in last, over all that is ours and
+    the operator's.
+    """
     owner = _copy(submission.job)
     for metadata in _metadatas(owner, submission.kind):
         _drop_ours(metadata)
@@ -137,6 +146,7 @@ def plan(
     for metadata in _metadatas(owner, submission.kind):
         metadata["labels"] = metadata.get("labels", {}) | labels
         metadata["annotations"] = metadata.get("annotations", {}) | annotations
+        metadata.pop("namespace", None)
     job["spec"]["ttlSecondsAfterFinished"] = settings.job_ttl_seconds
     if settings.queue_name:
         job["metadata"]["labels"][QUEUE_LABEL] = settings.queue_name
@@ -157,6 +167,7 @@ def plan(
     if submission.code is not None:
         config_maps = tuple(_config_maps(submission.code, parts, metadata))
         _add_code(pod, submission.code, [c["metadata"]["name"] for c in config_maps], settings.unpack_image)
+    fill_job(job, policy)
     secret = _secret(pod, parts, metadata)
     owner |= {"apiVersion": "batch/v1", "kind": submission.kind}
     return Plan(submission.kind, name, submission_id, requester.namespace, owner, secret, config_maps)
@@ -195,11 +206,31 @@ def _drop_ours(metadata: dict[str, Any]) -> None:
 
 
 def _with_template(owner: dict[str, Any], template: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    job = owner if kind == "Job" else owner["spec"]["jobTemplate"]
+    nodes = _both(terms(_node_affinity(job)), terms(_node_affinity(template)))
+    merged: dict[str, Any] = merge(job, template)
+    if nodes:
+        _node_affinity(merged)[REQUIRED]["nodeSelectorTerms"] = nodes
     if kind == "Job":
-        merged: dict[str, Any] = merge(owner, template)
         return merged
-    spec = owner["spec"] | {"jobTemplate": merge(owner["spec"]["jobTemplate"], template)}
+    spec = owner["spec"] | {"jobTemplate": merged}
     return owner | {"spec": spec, "metadata": merge(owner["metadata"], template.get("metadata", {}))}
+
+
+def _node_affinity(job: dict[str, Any]) -> dict[str, Any]:
+    spec = job.get("spec", {}).get("template", {}).get("spec", {})
+    found: dict[str, Any] = spec.get("affinity", {}).get("nodeAffinity", {})
+    return found
+
+
+def _both(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The terms of nodes that both ask for. Joined as other lists are, they would be alternatives, and a job
+    would choose its way past the operator's."""
+    return [
+        {key: mine.get(key, []) + other.get(key, []) for key in mine.keys() | other.keys()}
+        for mine in ours
+        for other in theirs
+    ]
 
 
 def _labels(submission: Submission, requester: Requester, settings: BatchSettings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from hubfleet.batch import wire
 from hubfleet.batch.submission import Kind, pod_template
 from hubfleet.batch.wire import Path, Problems, problem
 from hubfleet.errors import UserError
+from hubfleet.tenancy.policy.rules import Placement
 
 _AROUND = {"nodeName": "node_name", "resources": "resources", "resourceClaims": "resource_claims"}
 """What of a pod's spec gets a job nodes or resources past any profile, with the clients' spelling."""
@@ -36,6 +37,9 @@ class Profiles:
         self.offered = offered
         self.required = required
         self._choices = {name: _choice(name, profile) for name, profile in offered.items()}
+        self.placements = tuple(
+            Placement(name, choice.tolerations, _terms(choice)) for name, choice in self._choices.items()
+        )
 
     def enforce(self, job: dict[str, Any], kind: Kind, named: str) -> None:
         """Fill in, in place, what the profile says. Raises UserError 422 for all that contradicts it."""
@@ -97,6 +101,10 @@ def _choice(name: str, profile: Any) -> Choice:
         tolerations=tuple(spec.get("tolerations", ())),
         node_affinity={"nodeSelectorTerms": [term]} if term else None,
     )
+
+
+def _terms(choice: Choice) -> tuple[dict[str, Any], ...]:
+    return tuple((choice.node_affinity or {}).get("nodeSelectorTerms", ()))
 
 
 def _differences(choice: Choice, spec: dict[str, Any], path: Path, name: str) -> Problems:

@@ -12,6 +12,7 @@ from hubfleet.batch import creation, manifests, submission, workloads
 from hubfleet.batch.logs import Logs, Target
 from hubfleet.batch.manifests import Requester
 from hubfleet.batch.profiles import Profiles
+from hubfleet.batch.review import Reviewer
 from hubfleet.batch.submission import NAME_LIMITS, Kind, Submission
 from hubfleet.batch.workloads import Answer, Workloads
 from hubfleet.errors import UserError
@@ -20,8 +21,10 @@ from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster, Clusters
 from hubfleet.kube.errors import AlreadyExists, NotFound
 from hubfleet.kube.impersonation import Impersonation
+from hubfleet.policysettings import PolicySettings
 from hubfleet.settings import BatchSettings
 from hubfleet.tenancy.naming import username_label
+from hubfleet.tenancy.policy.policies import Policies
 from hubfleet.tenancy.provisioning import Namespaces
 
 NAME_ATTEMPTS = 3
@@ -33,17 +36,29 @@ BIG_CODE = 256 * 1024
 SHUTDOWN_SECONDS = 20.0
 """How long a stopping server waits for submissions under way; the collector sees to the rest."""
 
+NOTHING_SET = PolicySettings()
+
 log = structlog.get_logger(__name__)
 
 
 class BatchService:
     """All clusters' batch jobs. `async with` starts and stops the informers."""
 
-    def __init__(self, settings: BatchSettings, clusters: Clusters, namespaces: Namespaces, *, hub: str):
+    def __init__(
+        self,
+        settings: BatchSettings,
+        clusters: Clusters,
+        namespaces: Namespaces,
+        *,
+        hub: str,
+        policy: PolicySettings = NOTHING_SET,
+    ):
         """Raises ValueError where the template or a profile is not what Kubernetes knows."""
         self.settings = settings
         self.profiles = Profiles(settings.profiles, required=settings.profiles_required)
         self.template = manifests.parse_template(settings.job_template)
+        self.policies = Policies(policy)
+        self.reviewer = Reviewer(self.profiles, self.template)
         self.hub = hub
         self._clusters = clusters
         self._namespaces = namespaces
@@ -149,18 +164,19 @@ class ClusterBatch:
         """
         budget = self._budget()
         if submission.is_heavy(body):
-            checked = await asyncio.to_thread(self._check, body, kind)
+            checked = await asyncio.to_thread(self._check, user, body, kind)
         else:
-            checked = self._check(body, kind)
+            checked = self._check(user, body, kind)
         task = asyncio.create_task(self._create(user, checked, budget))
         self._under_way.add(task)
         task.add_done_callback(self._finish)
         return await asyncio.shield(task)
 
-    def _check(self, body: bytes | bytearray, kind: Kind) -> Submission:
-        checked = submission.decode(body, kind, self.settings)
-        self._service.profiles.enforce(checked.job, kind, checked.profile)
-        return checked
+    def _check(self, user: User, body: bytes | bytearray, kind: Kind) -> Submission:
+        policy = self._service.policies.of(user.groups)
+        namespace = self._namespaces.name_of(self._cluster, user)
+        review = self._service.reviewer.for_user(policy, namespace)
+        return submission.decode(body, kind, self.settings, review)
 
     def _finish(self, task: asyncio.Task[bytes]) -> None:
         self._under_way.discard(task)
@@ -196,7 +212,8 @@ class ClusterBatch:
         name = checked.name or manifests.generated_name(
             checked.generate_name, secrets.randbits(64), NAME_LIMITS[checked.kind]
         )
-        return manifests.plan(
+        policy = self._service.policies.of(user.groups)
+        plan = manifests.plan(
             checked,
             Requester(
                 username=user.name,
@@ -210,7 +227,10 @@ class ClusterBatch:
             name=name,
             submission_id=secrets.token_hex(8),
             expires=int(time.time() + self.settings.part_expiry),
+            policy=policy,
         )
+        self._service.reviewer.look_again(plan.owner, plan.kind, policy)
+        return plan
 
     async def _owned(self, user: User, budget: Budget) -> str | None:
         return await self._namespaces.owned(self._cluster, user, budget=budget)

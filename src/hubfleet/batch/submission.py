@@ -6,6 +6,7 @@ reaches the user, and nothing of the submission stays.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -39,7 +40,14 @@ PIECE = 2**20
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _GENERATE_NAME = re.compile(r"[a-z0-9][-a-z0-9.]*")
-_CLIENTS_METADATA = ("name", "generateName", "labels", "annotations")
+_CLIENTS_METADATA = ("name", "generateName", "namespace", "labels", "annotations")
+
+
+Review = Callable[[dict[str, Any], Kind, str, Problems], None]
+"""`review(job, kind, profile, problems)` tells what else is wrong with a job, and may fill in what is not.
+
+The job is well-formed, but where there are problems already, what they are about is missing from it.
+"""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -56,14 +64,16 @@ class Submission(msgspec.Struct, frozen=True):
     profile: str
 
 
-def decode(body: bytes | bytearray, kind: Kind, settings: BatchSettings) -> Submission:
+def decode(
+    body: bytes | bytearray, kind: Kind, settings: BatchSettings, review: Review | None = None
+) -> Submission:
     """Raises UserError: 400 for what is not JSON, 413 over a limit, 422 with every problem for all else."""
     if len(body) > settings.body_limit:
         raise UserError(413, f"the request is larger than the limit of {settings.body_limit} bytes")
     if values(body) > MAX_VALUES:
         raise UserError(413, f"the body has more than {MAX_VALUES} values")
     try:
-        return _decode(msgspec.json.decode(body), len(body), kind, settings)
+        return _decode(msgspec.json.decode(body), len(body), kind, settings, review)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
         raise UserError(400, f"the body is not JSON: {e}") from None
     except RecursionError:
@@ -95,7 +105,7 @@ def pod_template(job: dict[str, Any]) -> dict[str, Any]:
     return template
 
 
-def _decode(body: Any, size: int, kind: Kind, settings: BatchSettings) -> Submission:
+def _decode(body: Any, size: int, kind: Kind, settings: BatchSettings, review: Review | None) -> Submission:
     problems = Problems()
     root: Path = ("body",)
     if not isinstance(body, dict):
@@ -111,6 +121,8 @@ def _decode(body: Any, size: int, kind: Kind, settings: BatchSettings) -> Submis
         raise UserError(413, f"the {kind} without its code is larger than {JOB_LIMIT} bytes")
     name, generate_name = _names(job["metadata"], kind, (*root, "job", "metadata"), problems)
     profile = _profile(job, kind, (*root, "job"), problems)
+    if review is not None:
+        review(job, kind, profile, problems)
     if problems:
         raise UserError(422, problems)
     checked = None
@@ -147,8 +159,8 @@ def _job(body: Any, kind: Kind, path: Path, problems: Problems) -> dict[str, Any
 def _metadata(metadata: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
     """What of an object's metadata is the client's to say.
 
-    The namespace is the user's, whatever they say, as with kbatch-proxy. What servers write is dropped, so
-    that the answer to `job show` can be submitted again; what would tie the object to others is refused.
+    What servers write is dropped; what would tie the object to others is refused. The namespace is the
+    user's in the end: another one is for the pod policy to refuse.
     """
     for key, spelled in (("finalizers", "finalizers"), ("ownerReferences", "owner_references")):
         if metadata.get(key):

@@ -117,6 +117,22 @@ def parse(kind: str, body: Any, path: Path, problems: Problems) -> dict[str, Any
     return value if isinstance(value, dict) else {}
 
 
+def spelled(kind: str, path: Path) -> Path:
+    """A path in the Kubernetes JSON of the official model `kind` as the clients spell it, in snake_case."""
+    found: list[str | int] = []
+    expected = kind
+    for key in path:
+        match = _LIST.fullmatch(expected)
+        if isinstance(key, int):
+            expected = match[1] if match else ""
+        elif known := _snakes(expected).get(key):
+            key, expected = known
+        else:  # the key of a map, or one that the model does not have
+            expected = ""
+        found.append(key)
+    return tuple(found)
+
+
 def problem(path: Path, message: str) -> Problem:
     """One problem; what the user wrote may be of any length, what is said of it is not."""
     loc = [key[:_MAX_KEY] if isinstance(key, str) else key for key in path[:_MAX_LOC]]
@@ -300,6 +316,15 @@ def _sequence(inner: In) -> In:
         return result
 
     return parse_sequence
+
+
+@cache
+def _snakes(model: str) -> dict[str, tuple[str, str]]:
+    """By its name in Kubernetes' JSON, each field's name in the clients' form, and its type."""
+    if not hasattr(models, model):
+        return {}
+    cls = getattr(models, model)
+    return {cls.attribute_map[snake]: (snake, kind) for snake, kind in cls.openapi_types.items()}
 
 
 @cache

@@ -147,7 +147,7 @@ def test_what_servers_write_is_dropped() -> None:
     sent["job"]["metadata"]["resource_version"] = "1"
     sent["job"]["status"] = "nonsense"
     found = decode(sent)
-    assert found.job["metadata"].keys() == {"generateName", "labels", "annotations"}
+    assert found.job["metadata"].keys() == {"generateName", "namespace", "labels", "annotations"}
     assert "status" not in found.job
 
 

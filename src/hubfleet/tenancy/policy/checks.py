@@ -91,9 +91,8 @@ def check_mounted_volume(value: Any, path: Path, review: Review) -> None:
     allowed = review.policy.names["template_volumes"]
     if value not in review.operator.volumes or value in allowed:
         return
-    own = {each.get("name") for each in review.pod.get("volumes") or () if isinstance(each, dict)}
-    names = ", ".join(sorted(str(name) for name in own | (review.operator.volumes & allowed) if name))
-    review.refuse(path, "volumes of the operator's job template", names or "none")
+    names = "".join(f", {name}" for name in sorted(review.operator.volumes & allowed))
+    review.refuse(path, "volumes of the operator's job template", f"the job's own volumes{names}")
 
 
 def check_overrides(context: Any, path: Path, review: Review) -> None:

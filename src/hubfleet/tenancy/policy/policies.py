@@ -86,3 +86,7 @@ def _largest_amount(everybodys: str | None, groups: list[str | None]) -> Amount 
     if everybodys is None:
         return None
     return max(said, key=lambda amount: amount.value) if said else quantity.parse(everybodys)
+
+
+DEFAULT = everybodys(PolicySettings())
+"""Where nothing is set."""

@@ -24,7 +24,7 @@ from hubfleet.kube.client import Client
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, Conflict, Forbidden, KubeError, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
-from hubfleet.tenancy.provisioning import HUB, USER
+from hubfleet.tenancy.marks import HUB, USER
 
 INTERVAL = 60.0
 """Seconds between two rounds; there is rarely anything to do."""

@@ -1,47 +1,36 @@
-"""A user's namespace is there before anything goes into it: created, labelled, with the operator's manifests.
+"""A user's namespace is there before anything goes into it: theirs, labelled, and with what belongs in it.
 
-Done at a user's first write, then remembered: once per process, cluster and user. New settings mean a new
-process, which does it again. Reads only make sure that the namespace is the user's: `owned`.
+Done at a user's first write, then remembered: once per process, cluster and user, and again when the user's
+groups give them something else. New settings mean a new process, which does it again. That no process relies
+on what an earlier one did costs a dozen small requests for each user and process, and mends what somebody
+deleted, or restored without its content, in between; a mark that says "all is there" would only be believed.
 
-A namespace says whose it is by our annotation and labels. One that says nothing goes to the user of its name
-only where kbatch-proxy's label is on it, or the operator said so: `kbatch-system` may be the platform's.
+Reads only make sure that the namespace is the user's: `owned`. Whose it is is looked at again after a minute,
+for it may be deleted, and made by somebody else, behind our back.
 """
 
 import asyncio
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
-import msgspec
 import structlog
 
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
-from hubfleet.kube.client import Client
 from hubfleet.kube.clusters import Cluster
-from hubfleet.kube.discovery import discover
-from hubfleet.kube.errors import AlreadyExists, ClusterUnreachable, Forbidden, NotFound
+from hubfleet.kube.errors import AlreadyExists, ClusterUnreachable, Conflict, Forbidden, NotFound
 from hubfleet.kube.impersonation import Impersonation
-from hubfleet.kube.resources import NAMESPACES, Resource
+from hubfleet.kube.resources import NAMESPACES
 from hubfleet.settings import TenancySettings
-from hubfleet.tenancy.naming import namespace_for, username_label
-
-HUB = "hubfleet.dev/hub"
-USER = "hubfleet.dev/user"
-USERNAME = "hubfleet.dev/username"
-"""An annotation, for it holds the name as it is: whose the namespace is. The label is for selecting."""
-
-KIND = "hubfleet.dev/kind"
-
-MANAGED_BY = "app.kubernetes.io/managed-by"
-"""`kbatch` on every namespace that kbatch-proxy 0.5 made, unless KBATCH_LABELS says otherwise.
-
-kbatch-proxy 0.4 put nothing on its namespaces, but they have other names (no `kbatch-` in front).
-"""
-
-DELETION_SECONDS = 10.0
-"""How long a client is asked to wait while a namespace goes away."""
+from hubfleet.tenancy import manifests
+from hubfleet.tenancy.accounts import Accounts
+from hubfleet.tenancy.furnishing import Furnisher, refusal
+from hubfleet.tenancy.manifests import Entitlement
+from hubfleet.tenancy.marks import MARKS, USERNAME, Namespace, Owner, made_by_kbatch, marks, stranger
+from hubfleet.tenancy.naming import namespace_for
+from hubfleet.tenancy.refusals import going
 
 PROVIDE_SECONDS = 30.0
 """For one attempt to provide a namespace, whoever waits for it."""
@@ -49,36 +38,13 @@ PROVIDE_SECONDS = 30.0
 LOOK_SECONDS = 5.0
 """For the question whose a namespace is; a cluster that hangs is not waited for as long as for real work."""
 
-UNMARKED_SECONDS = 60.0
-"""How long a namespace that nobody marked yet is believed to be nobody else's, or one that goes away."""
+VERIFIED_SECONDS = 60.0
+"""How long a namespace is believed to be the user's."""
+
+ATTEMPTS = 5
+"""To make or label a namespace that somebody else is making or labelling at the same time."""
 
 log = structlog.get_logger(__name__)
-
-
-class Owner(Protocol):
-    """Whom a namespace is for; `identity.User` is one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def kind(self) -> str:
-        """ "user" or "service"."""
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The Hub's groups that they are in."""
-
-
-class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    deletion_timestamp: str | None = None
-
-
-class _Namespace(msgspec.Struct, frozen=True):
-    metadata: _Metadata
-
 
 _Key = tuple[str, str, str]  # cluster, kind and name of the owner
 _Place = tuple[str, str]  # cluster, namespace
@@ -89,7 +55,10 @@ def _key(cluster: Cluster, owner: Owner) -> _Key:
 
 
 class Namespaces:
-    """`labels` go on every namespace and on every extra manifest, `hub` tells apart the hubs of a cluster."""
+    """`labels` go on every namespace and on everything in it, `hub` tells apart the hubs of a cluster.
+
+    `priority_classes` are those that the operator's own templates use.
+    """
 
     def __init__(
         self,
@@ -97,16 +66,19 @@ class Namespaces:
         *,
         labels: Mapping[str, str] | None = None,
         hub: str = "",
+        priority_classes: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ):
         self._settings = settings
         self._labels = dict(labels or {})
         self._hub = hub
+        self._priority_classes = tuple(priority_classes)
         self._clock = clock
-        self._ready: set[_Key] = set()
-        self._verified: dict[_Key, tuple[str, float | None]] = {}  # namespace; until when, None is for ever
+        self._accounts = Accounts(settings.impersonation, clock=clock)
+        self._furnisher = Furnisher(settings, self._accounts, self._labels)
+        self._ready: dict[_Key, Entitlement] = {}
+        self._verified: dict[_Key, tuple[str, float]] = {}  # namespace; until when
         self._under_way: dict[_Place, tuple[_Key, asyncio.Task[None]]] = {}
-        self._resources: dict[tuple[str, str, str], Resource] = {}
 
     def name_of(self, cluster: Cluster, owner: Owner) -> str:
         """What the owner's namespace on `cluster` is called, whether it is there or not."""
@@ -116,34 +88,57 @@ class Namespaces:
     async def identity(
         self, cluster: Cluster, namespace: str, *, budget: Budget | None = None
     ) -> Impersonation | None:
-        """As whom to act in a user's namespace, which `ensure` or `owned` gave; None is as ourselves."""
-        return None
+        """As whom to act in a user's namespace, which `ensure` or `owned` gave; None is as ourselves.
+
+        The cluster is asked once, then it is remembered. A namespace that was not provided since there are
+        such accounts (an adopted one) gets its account now. Raises UserError where we may not act as the
+        user and impersonation is required, and KubeError.
+        """
+        known = self._accounts.known(cluster, namespace)
+        if known is not None:
+            return known[0]
+        budget = budget or Budget(PROVIDE_SECONDS)
+        try:
+            return await self._accounts.prove(cluster, namespace, budget)
+        except Forbidden:
+            found = await self._look(cluster, namespace, budget)
+            theirs = {} if found is None else found.metadata.labels
+            theirs = {mark: theirs[mark] for mark in MARKS if mark in theirs}
+            await self._furnisher.identify(cluster, namespace, theirs, budget)
+        known = self._accounts.known(cluster, namespace)
+        return known[0] if known is not None else None
 
     async def owned(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str | None:
         """The owner's namespace for reading and deleting in it; None where there is none, so nothing in it.
 
-        Raises UserError 403 where it is somebody else's. Asks the cluster once, then remembers; one that
-        nobody marked yet only for UNMARKED_SECONDS, for another hub may come and mark it. A cluster that does
-        not answer raises ClusterUnreachable, unless the namespace was found to be the owner's before.
+        Raises UserError 403 where it is somebody else's. Asks the cluster, then remembers for a minute. A
+        cluster that does not answer raises ClusterUnreachable, unless the namespace was the owner's before.
         """
         key = _key(cluster, owner)
         known = self._verified.get(key)
-        if known is not None and (known[1] is None or self._clock() < known[1]):
+        if known is not None and self._clock() < known[1]:
             return known[0]
         namespace = self.name_of(cluster, owner)
         seconds = LOOK_SECONDS if budget is None else min(LOOK_SECONDS, budget.left())
+        if known is not None:
+            # Who else comes while we ask need not ask, too.
+            self._verified[key] = namespace, self._clock() + seconds
         try:
             found = await self._look(cluster, namespace, Budget(seconds))
-        except NotFound:
-            self.forget(cluster, owner)
-            return None
+            if found is None:
+                self._check_unseen(cluster, namespace)
+            else:
+                self._check(cluster, namespace, found, owner)
         except ClusterUnreachable:
             if known is None:
                 raise
-            return known[0]
-        self._check(cluster, namespace, found, owner)
-        lasting = _is_marked(found) and (found is None or found.metadata.deletion_timestamp is None)
-        self._verified[key] = namespace, None if lasting else self._clock() + UNMARKED_SECONDS
+            return namespace
+        except (NotFound, UserError) as e:
+            self.forget(cluster, owner)
+            if isinstance(e, NotFound):
+                return None
+            raise
+        self._verified[key] = namespace, self._clock() + VERIFIED_SECONDS
         return namespace
 
     async def ensure(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str:
@@ -155,10 +150,12 @@ class Namespaces:
         key = _key(cluster, owner)
         namespace = self.name_of(cluster, owner)
         place = cluster.name, namespace
-        while key not in self._ready:
+        gets = manifests.entitlement(self._settings, owner.groups, self._priority_classes)
+        while self._ready.get(key) != gets or await self.owned(cluster, owner, budget=budget) is None:
             under_way = self._under_way.get(place)
             if under_way is None:
-                task = asyncio.create_task(self._provide(cluster, namespace, owner, Budget(PROVIDE_SECONDS)))
+                attempt = self._provide(cluster, namespace, owner, gets, Budget(PROVIDE_SECONDS))
+                task = asyncio.create_task(attempt)
                 task.add_done_callback(lambda done: self._finish(place, done))
                 self._under_way[place] = under_way = key, task
             # A caller who goes away, or whose time is over, leaves the others their answer.
@@ -177,56 +174,123 @@ class Namespaces:
 
     def forget(self, cluster: Cluster, owner: Owner) -> None:
         """The namespace turned out to be gone: the next `ensure` makes it again."""
-        self._ready.discard(_key(cluster, owner))
+        self._ready.pop(_key(cluster, owner), None)
         self._verified.pop(_key(cluster, owner), None)
+        self._accounts.forget(cluster, self.name_of(cluster, owner))
 
-    async def _provide(self, cluster: Cluster, namespace: str, owner: Owner, budget: Budget) -> None:
-        client = cluster.client
-        wanted = manifest(namespace, owner, labels=self._labels, hub=self._hub)
-        marked = self._settings.create_namespaces
-        try:
-            found = await client.get(NAMESPACES, None, namespace, type=_Namespace, budget=budget)
-        except NotFound:
-            if not self._settings.create_namespaces:
-                raise UserError(
-                    404,
-                    f"There is no namespace {namespace} on cluster {client.name}, and this server creates "
-                    "none: ask an administrator for it",
-                ) from None
-            await client.apply(NAMESPACES, None, wanted, budget=budget)
-        except Forbidden:
-            await self._create_unseen(cluster, wanted, owner, budget)
-        else:
-            if found.metadata.deletion_timestamp is not None:
-                raise UserError(
-                    409,
-                    f"Namespace {namespace} on cluster {client.name} is being deleted; try again when it is "
-                    "gone",
-                    retry_after=DELETION_SECONDS,
-                )
-            self._check(cluster, namespace, found, owner)
-            marked = marked or _is_marked(found)
-            if self._settings.create_namespaces and not _covers(found.metadata, wanted["metadata"]):
-                await client.apply(NAMESPACES, None, wanted, budget=budget)
-        for extra in self._settings.manifests:
-            await self._apply(client, namespace, extra, budget)
+    async def _provide(
+        self, cluster: Cluster, namespace: str, owner: Owner, gets: Entitlement, budget: Budget
+    ) -> None:
+        items = await self._furnisher.items(cluster, gets, budget)
+        optional = frozenset(item.optional for item in items if item.optional)
+        stale = await self._claim(cluster, namespace, owner, gets, optional, budget)
+        await self._furnisher.furnish(cluster, namespace, items, marks(owner, self._hub), budget)
+        if stale:
+            await self._furnisher.remove(cluster, namespace, stale, budget)
+            wanted = self._manifest(namespace, owner, gets, optional)
+            await cluster.client.apply(NAMESPACES, None, wanted, budget=budget)
         key = _key(cluster, owner)
-        self._ready.add(key)
-        self._verified[key] = namespace, None if marked else self._clock() + UNMARKED_SECONDS
+        self._ready[key] = gets
+        self._verified[key] = namespace, self._clock() + VERIFIED_SECONDS
 
-    async def _look(self, cluster: Cluster, namespace: str, budget: Budget) -> _Namespace | None:
+    async def _claim(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        owner: Owner,
+        gets: Entitlement,
+        optional: frozenset[str],
+        budget: Budget,
+    ) -> frozenset[str]:
+        """The namespace is there, the owner's, and labelled; which of the objects in it are wanted no more.
+
+        Two hubs may do this at the same time, for users whose names meet. So it is created, which only one
+        of them can, or labelled at the resourceVersion at which it was looked at; who comes second looks
+        again, and finds whose it has become. The list of objects grows before they are made and shrinks
+        after they are gone, so that a death in between leaves none that is forgotten.
+        """
+        client = cluster.client
+        for _ in range(ATTEMPTS):
+            try:
+                found = await client.get(NAMESPACES, None, namespace, type=Namespace, budget=budget)
+            except NotFound:
+                if not self._settings.create_namespaces:
+                    raise UserError(
+                        404,
+                        f"There is no namespace {namespace} on cluster {client.name}, and this server "
+                        "creates none: ask an administrator for it",
+                    ) from None
+                wanted = self._manifest(namespace, owner, gets, optional)
+                try:
+                    await client.create(NAMESPACES, None, wanted, budget=budget)
+                except AlreadyExists:
+                    continue
+                except Forbidden as e:
+                    raise refusal(e, "create", NAMESPACES, namespace) from e
+                return frozenset()
+            except Forbidden as e:
+                await self._claim_unseen(cluster, namespace, owner, gets, optional, e, budget)
+                return frozenset()
+            if found.is_going:
+                raise going(cluster.name, namespace)
+            self._check(cluster, namespace, found, owner)
+            if not self._settings.create_namespaces:
+                return frozenset()
+            wanted = self._manifest(namespace, owner, gets, found.objects | optional)
+            if not found.covers(wanted):
+                wanted["metadata"]["resourceVersion"] = found.metadata.resource_version
+                try:
+                    await client.apply(NAMESPACES, None, wanted, budget=budget)
+                except (Conflict, NotFound):
+                    continue
+                except Forbidden as e:
+                    if self._furnisher.strict:
+                        raise refusal(e, "patch", NAMESPACES, namespace) from e
+                    log.warning(
+                        "a namespace cannot be labelled: see `hubfleet rbac`",
+                        cluster=cluster.name,
+                        namespace=namespace,
+                        error=e.message,
+                    )
+            return found.objects - optional
+        raise UserError(
+            503,
+            f"Namespace {namespace} on cluster {cluster.name} changes faster than it can be made ready; try "
+            "again",
+            retry_after=1.0,
+        )
+
+    def _manifest(
+        self, namespace: str, owner: Owner, gets: Entitlement, optional: Collection[str]
+    ) -> dict[str, Any]:
+        return manifests.namespace(
+            namespace, owner, gets.enforce, labels=self._labels, hub=self._hub, optional=optional
+        )
+
+    async def _look(self, cluster: Cluster, namespace: str, budget: Budget) -> Namespace | None:
         """None where our account may not look, as kbatch-proxy's needs not. Raises NotFound."""
         try:
-            return await cluster.client.get(NAMESPACES, None, namespace, type=_Namespace, budget=budget)
-        except Forbidden:
+            return await cluster.client.get(NAMESPACES, None, namespace, type=Namespace, budget=budget)
+        except Forbidden as e:
+            if self._furnisher.strict:
+                raise refusal(e, "get", NAMESPACES, namespace) from e
             return None
 
-    async def _create_unseen(
-        self, cluster: Cluster, wanted: dict[str, Any], owner: Owner, budget: Budget
+    async def _claim_unseen(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        owner: Owner,
+        gets: Entitlement,
+        optional: frozenset[str],
+        why: Forbidden,
+        budget: Budget,
     ) -> None:
         """For an account that may create namespaces and not read them, as kbatch-proxy's needs no more."""
-        namespace = str(wanted["metadata"]["name"])
+        if self._furnisher.strict:
+            raise refusal(why, "get", NAMESPACES, namespace) from why
         if self._settings.create_namespaces:
+            wanted = self._manifest(namespace, owner, gets, optional)
             try:
                 await cluster.client.create(NAMESPACES, None, wanted, budget=budget)
             except AlreadyExists:
@@ -234,109 +298,37 @@ class Namespaces:
             else:
                 return
         # Some clusters let an account see only what it was given since: look again before believing.
-        self._check(cluster, namespace, await self._look(cluster, namespace, budget), owner)
-
-    def _check(self, cluster: Cluster, namespace: str, found: _Namespace | None, owner: Owner) -> None:
+        found = await self._look(cluster, namespace, budget)
         if found is None:
-            if namespace == cluster.namespace_of_context:
-                raise _ours(cluster.name, namespace)
-            log.warning(
-                "whose namespace this is cannot be checked: let the account get namespaces",
-                cluster=cluster.name,
-                namespace=namespace,
+            self._check_unseen(cluster, namespace)
+        else:
+            self._check(cluster, namespace, found, owner)
+
+    def _check_unseen(self, cluster: Cluster, namespace: str) -> None:
+        log.warning(
+            "whose namespace this is cannot be checked: let the account get namespaces",
+            cluster=cluster.name,
+            namespace=namespace,
+        )
+
+    def _check(self, cluster: Cluster, namespace: str, found: Namespace, owner: Owner) -> None:
+        """Raises UserError where it is somebody else's, or nobody says that it is the owner's."""
+        if theirs := stranger(found, owner, self._hub):
+            raise UserError(
+                403,
+                f"Namespace {namespace} on cluster {cluster.name} belongs to {theirs}: ask an administrator",
             )
-            return
-        check_owner(cluster.name, namespace, found, owner, self._hub)
-        if _is_marked(found):
-            return
-        if namespace == cluster.namespace_of_context:
-            raise _ours(cluster.name, namespace)
-        if not self._adopts(found.metadata.labels):
+        if not found.is_marked and not self._adopts(found.metadata.labels):
             raise UserError(
                 403,
                 f"Namespace {namespace} on cluster {cluster.name} was made by somebody else, and nothing "
                 f"says that it is for {owner.name}. An administrator can say so: kubectl annotate namespace "
-                f"{namespace} {shlex.quote(f'{USERNAME}={owner.name}')} (or set tenancy.adopt_unmarked, "
-                "for all that are like it)",
+                f"{namespace} {shlex.quote(f'{USERNAME}={owner.name}')} (or `hubfleet migrate adopt`, for "
+                "all that are like it)",
             )
 
     def _adopts(self, labels: Mapping[str, str]) -> bool:
         """Whether a namespace without our marks, with these labels, goes to the user of its name."""
         if self._settings.adopt_unmarked or not self._settings.create_namespaces:
             return True
-        if labels.get(MANAGED_BY) == "kbatch":
-            return True
-        return bool(self._labels) and self._labels.items() <= labels.items()
-
-    async def _apply(
-        self, client: Client, namespace: str, extra: Mapping[str, Any], budget: Budget | None
-    ) -> None:
-        resource = await self._resource(client, extra["apiVersion"], extra["kind"], budget)
-        metadata = extra["metadata"]
-        labelled = {**metadata, "labels": {**(metadata.get("labels") or {}), **self._labels}}
-        if resource.namespaced:
-            labelled["namespace"] = namespace
-        await client.apply(
-            resource,
-            namespace if resource.namespaced else None,
-            {**extra, "metadata": labelled},
-            budget=budget,
-        )
-
-    async def _resource(self, client: Client, api_version: str, kind: str, budget: Budget | None) -> Resource:
-        key = (client.name, api_version, kind)
-        if key not in self._resources:
-            self._resources[key] = await discover(client, api_version, kind, budget=budget)
-        return self._resources[key]
-
-
-def manifest(namespace: str, owner: Owner, *, labels: Mapping[str, str], hub: str) -> dict[str, Any]:
-    """The Namespace object of `owner`, as we apply it."""
-    stamped = {**labels, USER: username_label(owner.name), KIND: owner.kind}
-    if hub:
-        stamped[HUB] = hub
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": namespace, "labels": stamped, "annotations": {USERNAME: owner.name}},
-    }
-
-
-def check_owner(cluster: str, namespace: str, found: _Namespace, owner: Owner, hub: str) -> None:
-    """Raises UserError where the marks of the namespace say that it is somebody else's."""
-    metadata = found.metadata
-    name = metadata.annotations.get(USERNAME, owner.name)
-    kind = metadata.labels.get(KIND, owner.kind)
-    if (name, kind) != (owner.name, owner.kind):
-        raise UserError(
-            403,
-            f"Namespace {namespace} on cluster {cluster} belongs to another {kind} whose name leads to it, "
-            "too: ask an administrator",
-        )
-    if hub and metadata.labels.get(HUB, hub) != hub:
-        raise UserError(
-            403,
-            f"Namespace {namespace} on cluster {cluster} belongs to a user of another hub, "
-            f"{metadata.labels[HUB]}: ask an administrator",
-        )
-
-
-def _is_marked(found: _Namespace | None) -> bool:
-    """Whether it says whose it is. Not to be seen counts, for it will not be seen the next time either."""
-    return found is None or USERNAME in found.metadata.annotations
-
-
-def _ours(cluster: str, namespace: str) -> UserError:
-    return UserError(
-        403,
-        f"Namespace {namespace} on cluster {cluster} is this server's own, and no user's: ask an "
-        "administrator",
-    )
-
-
-def _covers(found: _Metadata, wanted: Mapping[str, Any]) -> bool:
-    """Whether applying would change nothing: saves a write at the first submission to every replica."""
-    there = {**found.labels, **found.annotations}
-    return all(
-        there.get(key) == value for part in ("labels", "annotations") for key, value in wanted[part].items()
-    )
+        return made_by_kbatch(labels, self._labels)

@@ -19,7 +19,6 @@ from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
 from localkube.kubelet.poddir import PodDir, SharedEtc
 from localkube.kubelet.router import Unavailable
-from localkube.kubelet.router import Unavailable
 from localkube.kubelet.runtime import Runtime
 from localkube.kubelet.settings import Settings
 from localkube.kubelet.tokens import Issue, TokenManager

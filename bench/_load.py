@@ -1,5 +1,6 @@
 """Load and latency, measured the same way for everyone: wrk keeps up the load, /proc tells the memory."""
 
+import math
 import re
 import statistics
 import subprocess
@@ -71,6 +72,12 @@ def parse(output: str, seconds: int) -> Load:
 def _percentile(output: str, percent: int) -> float:
     found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", output, re.MULTILINE)
     return float(found[1]) * UNITS[found[2]] if found else float("nan")
+
+
+def percentile_of(values: list[float], percent: float) -> float:
+    """The smallest value that so many percent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def resident(pid: int) -> int:

@@ -9,7 +9,8 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +19,13 @@ import msgspec
 from hubfleet.demo import hub
 from hubfleet.demo.process import Process, free_port
 
+NO_LIMITS = {
+    # One user asks for all of it here, which is what these keep from happening.
+    "requests_per_second": 1e6,
+    "submissions_per_second": 1e6,
+    "concurrent_submissions": 16,
+    "followed_logs_per_user": 1000,
+}
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 NAMESPACE_SCHEME = "kbatch"
@@ -42,9 +50,120 @@ class Stage(msgspec.Struct, frozen=True):
     ours: str  # base URL, with a slash at the end
     peer: str
     our_pid: int
-    addresses: hub.HubAddresses
-    stage_token: str
+    token_for: Callable[[str], str]  # of a user
     kubelet: bool  # whether pods run
+
+
+class Ground:
+    """An API server and a JupyterHub, and what is started on them; all of it ends with the `with`."""
+
+    def __init__(self, kubeconfig: Path | None, context: str, *, kubelet: bool):
+        self._stack = ExitStack()
+        self._given = kubeconfig
+        self.context = context
+        self.kubelet = kubelet
+
+    def __enter__(self) -> "Ground":
+        try:
+            self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _build(self) -> None:
+        self.directory = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hubfleet-bench-"))
+        )
+        self.kubeconfig = self._given or self._localkube()
+        self.api = read_kubeconfig(self.kubeconfig, self.context, self.directory)
+        self.addresses = hub.HubAddresses(free_port(), free_port(), free_port(), free_port())
+        self.stage_token, self.service_token, proxy_token = (secrets.token_hex(24) for _ in range(3))
+        config = self.directory / "jupyterhub_config.py"
+        config.write_text(
+            hub.configuration(
+                self.addresses,
+                proxy_token=proxy_token,
+                service_token=self.service_token,
+                stage_token=self.stage_token,
+            )
+        )
+        node = ROOT / ".venvs/node/node_modules/.bin"
+        command = hub.proxy_command(self.addresses, node)
+        self.start("proxy", command, lambda: True, CONFIGPROXY_AUTH_TOKEN=proxy_token)
+        self.start(
+            "hub",
+            [str(BIN / "jupyterhub"), "--config", str(config)],
+            lambda: hub.call("GET", self.addresses.api_url + "/")[0] == 200,
+        )
+
+    def _localkube(self) -> Path:
+        path, self.context = self.directory / "kubeconfig", "bench"
+        command = [str(BIN / "localkube"), "--listen", "127.0.0.1:0", "--kubeconfig", str(path)]
+        command += ["--context", self.context] + ([] if self.kubelet else ["--no-kubelet"])
+        self.start("localkube", command, lambda: path.exists() and "current-context" in path.read_text())
+        return path
+
+    def start(self, name: str, command: list[str], ready: Callable[[], bool], **env: str) -> Process:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("KBATCH_", "JUPYTERHUB_"))}
+        process = Process(name, command, self.directory / f"{name}.log", env={**clean, **env})
+        self._stack.enter_context(process).wait_until(ready, 60)
+        return process
+
+    def hubfleet(self, name: str = "hubfleet", **sections: dict) -> tuple[str, Process]:
+        """A hubfleet: its base URL, with a slash at the end. `sections` are of the settings."""
+        port = free_port()
+        config = self.directory / f"{name}.yaml"
+        settings = {
+            "listen": f"127.0.0.1:{port}",
+            "hub": {
+                "api_url": self.addresses.api_url,
+                "api_token": self.service_token,
+                "service_name": "kbatch",
+            },
+            "clusters": [{"name": "bench", "context": self.context, "kubeconfig": str(self.kubeconfig)}],
+            "batch": {"prefix": "/services/kbatch"},
+        }
+        config.write_bytes(msgspec.yaml.encode(settings | sections))
+        url = f"http://127.0.0.1:{port}"
+        command = [str(BIN / "hubfleet"), "serve", "--config", str(config)]
+        return f"{url}/services/kbatch/", self.start(
+            name, command, lambda: hub.call("GET", url + "/ready")[0] == 200
+        )
+
+    def kbatch_proxy(self) -> str:
+        """The real one, as its image runs it: one worker per core, two at least."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/services/kbatch/"
+        command = [str(ROOT / ".venvs/kbatch-proxy/bin/uvicorn"), "kbatch_proxy.main:app"]
+        command += ["--port", str(port), "--workers", str(max(2, os.cpu_count() or 2))]
+        self.start(
+            "kbatch-proxy",
+            [*command, "--log-level", "warning"],
+            lambda: hub.call("GET", url + "profiles/")[0] == 200,
+            KUBECONFIG=str(single_context(self.kubeconfig, self.context, self.directory)),
+            KBATCH_PREFIX="/services/kbatch",
+            KBATCH_INIT_LOGGING="0",
+            JUPYTERHUB_API_TOKEN=self.service_token,
+            JUPYTERHUB_API_URL=self.addresses.api_url,
+            JUPYTERHUB_HOST=self.addresses.url,
+            JUPYTERHUB_SERVICE_NAME="kbatch",
+        )
+        return url
+
+    def runs_pods(self) -> bool:
+        """Whether a node is ready."""
+        request = urllib.request.Request(self.api.url + "/api/v1/nodes", headers=self.api.headers)
+        with urllib.request.urlopen(request, context=self.api.tls) as response:
+            nodes = json.loads(response.read())["items"]
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for node in nodes
+            for condition in node["status"].get("conditions", [])
+        )
 
     def token_for(self, user: str) -> str:
         return hub.token_for(self.addresses, self.stage_token, user)
@@ -53,100 +172,16 @@ class Stage(msgspec.Struct, frozen=True):
 @contextlib.contextmanager
 def batch(kubeconfig: Path | None, context: str, *, kubelet: bool) -> Iterator[Stage]:
     """Start everything; without `kubeconfig` a localkube too."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hubfleet-bench-")))
-
-        def start(name: str, command: list[str], ready, **env: str) -> Process:
-            clean = {k: v for k, v in os.environ.items() if not k.startswith(("KBATCH_", "JUPYTERHUB_"))}
-            process = Process(name, command, directory / f"{name}.log", env={**clean, **env})
-            stack.enter_context(process).wait_until(ready, 60)
-            return process
-
-        if kubeconfig is None:
-            kubeconfig, context = directory / "kubeconfig", "bench"
-            command = [str(BIN / "localkube"), "--listen", "127.0.0.1:0", "--kubeconfig", str(kubeconfig)]
-            command += ["--context", context] + ([] if kubelet else ["--no-kubelet"])
-            start(
-                "localkube",
-                command,
-                lambda: kubeconfig.exists() and "current-context" in kubeconfig.read_text(),
-            )
-        api = read_kubeconfig(kubeconfig, context, directory)
-
-        addresses = hub.HubAddresses(free_port(), free_port(), free_port(), free_port())
-        stage_token, service_token, proxy_token = (secrets.token_hex(24) for _ in range(3))
-        config = directory / "jupyterhub_config.py"
-        config.write_text(
-            hub.configuration(
-                addresses,
-                proxy_token=proxy_token,
-                service_token=service_token,
-                stage_token=stage_token,
-            )
-        )
-        settings = directory / "hubfleet.yaml"
-        settings.write_bytes(
-            msgspec.yaml.encode(
-                {
-                    "listen": f"127.0.0.1:{addresses.service_port}",
-                    "hub": {
-                        "api_url": addresses.api_url,
-                        "api_token": service_token,
-                        "service_name": "kbatch",
-                    },
-                    "clusters": [{"name": "bench", "context": context, "kubeconfig": str(kubeconfig)}],
-                    "batch": {"prefix": "/services/kbatch"},
-                    "tenancy": {"namespace": NAMESPACE_SCHEME, "adopt_unmarked": True},
-                }
-            )
-        )
-        ours = f"http://127.0.0.1:{addresses.service_port}"
-        process = start(
-            "hubfleet",
-            [str(BIN / "hubfleet"), "serve", "--config", str(settings)],
-            lambda: hub.call("GET", ours + "/ready")[0] == 200,
-        )
-
-        node = ROOT / ".venvs/node/node_modules/.bin"
-        start("proxy", hub.proxy_command(addresses, node), lambda: True, CONFIGPROXY_AUTH_TOKEN=proxy_token)
-        start(
-            "hub",
-            [str(BIN / "jupyterhub"), "--config", str(config)],
-            lambda: hub.call("GET", addresses.api_url + "/")[0] == 200,
-        )
-
-        port = free_port()
-        peer = f"http://127.0.0.1:{port}"
-        # As its image runs it: one worker per core, two at least.
-        start(
-            "kbatch-proxy",
-            [
-                str(ROOT / ".venvs/kbatch-proxy/bin/uvicorn"),
-                *[
-                    "kbatch_proxy.main:app",
-                    "--port",
-                    str(port),
-                    "--workers",
-                    str(max(2, os.cpu_count() or 2)),
-                ],
-                *["--log-level", "warning"],
-            ],
-            lambda: hub.call("GET", peer + "/services/kbatch/profiles/")[0] == 200,
-            KUBECONFIG=str(single_context(kubeconfig, context, directory)),
-            KBATCH_PREFIX="/services/kbatch",
-            KBATCH_INIT_LOGGING="0",
-            JUPYTERHUB_API_TOKEN=service_token,
-            JUPYTERHUB_API_URL=addresses.api_url,
-            JUPYTERHUB_HOST=addresses.url,
-            JUPYTERHUB_SERVICE_NAME="kbatch",
+    with Ground(kubeconfig, context, kubelet=kubelet) as ground:
+        ours, process = ground.hubfleet(
+            limits=NO_LIMITS, tenancy={"namespace": NAMESPACE_SCHEME, "adopt_unmarked": True}
         )
         yield Stage(
-            api=api,
-            ours=ours + "/services/kbatch/",
-            peer=peer + "/services/kbatch/",
+            api=ground.api,
+            ours=ours,
+            peer=ground.kbatch_proxy(),
             our_pid=process.pid,
-            addresses=addresses,
-            stage_token=stage_token,
+            token_for=ground.token_for,
             kubelet=kubelet,
         )
 

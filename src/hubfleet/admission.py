@@ -68,6 +68,7 @@ class Admission:
         self.settings = settings
         waiting = settings.waiting_requests
         self.rates = Rates(settings.requests_per_second, settings.request_burst, clock)
+        self.submission_rates = Rates(settings.submissions_per_second, settings.submission_burst, clock)
         self.large_rates = Rates(settings.large_body_bytes_per_second, settings.large_body_burst, clock)
         self.log_rates = Rates(settings.log_lines_per_second, settings.log_line_burst, clock)
         self.requests = Gate(each=settings.concurrent_requests, waiting=waiting)
@@ -88,7 +89,6 @@ class Admission:
             await visit.enter()
         except Refused as e:
             visit.leave()
-            self.count(e)
             await self._refuse(e, send)
             return
         scope.setdefault("state", {})[_VISIT] = visit
@@ -97,8 +97,8 @@ class Admission:
         finally:
             visit.leave()
 
-    def count(self, refused: Refused) -> None:
-        self._metrics.refused.labels(refused.limit).inc()
+    def count(self, limit: str) -> None:
+        self._metrics.refused.labels(limit).inc()
 
     def _owner(self, scope: HTTPScope) -> Owner | None:
         for name, value in scope["headers"]:
@@ -139,21 +139,12 @@ class Visit:
     async def enter(self) -> None:
         """Waits for the rate, then for a turn. Raises Refused."""
         settings = self._admission.settings
-        granted, wait = self._admission.rates.take(self.owner)
-        if not granted:
-            raise Refused(
-                "requests_per_second",
-                f"{self._who()} may send {settings.requests_per_second:g} requests a second "
-                f"(limits.requests_per_second), {settings.request_burst} at once",
-                wait,
-            )
-        if wait:
-            await asyncio.sleep(wait)
+        await self._rate(self._admission.rates, "requests_per_second", "request_burst")
         if not await self._admission.requests.enter(self.owner):
-            raise Refused(
+            raise self._refused(
                 "concurrent_requests",
-                f"{self._who()} may have {settings.concurrent_requests} requests under way at once "
-                f"(limits.concurrent_requests), and those before this one take too long",
+                f"{settings.concurrent_requests} requests under way at once is the limit of {self._who()}, "
+                "and those before this one take too long",
                 PATIENCE,
             )
         self._inside = True
@@ -164,11 +155,7 @@ class Visit:
             return
         self.leave()
         self.owner = owner
-        try:
-            await self.enter()
-        except Refused as e:
-            self._admission.count(e)
-            raise
+        await self.enter()
 
     @asynccontextmanager
     async def submitting(self, length: int | None) -> AsyncIterator[None]:
@@ -178,6 +165,7 @@ class Visit:
         """
         settings = self._admission.settings
         owner = self.owner
+        await self._rate(self._admission.submission_rates, "submissions_per_second", "submission_burst")
         gates = [(self._admission.submissions, "concurrent_submissions", settings.concurrent_submissions)]
         if length is None or length > LARGE:
             gates.append((self._admission.large, "large_bodies", settings.large_bodies))
@@ -185,36 +173,19 @@ class Visit:
         try:
             for gate, limit, value in gates:
                 if not await gate.enter(owner):
-                    refused = Refused(
+                    raise self._refused(
                         limit,
-                        f"{value} submissions at once is the limit (limits.{limit}), "
-                        f"and those before this one take too long",
+                        f"{value} submissions at once is the limit, and those before this one take too long",
                         PATIENCE,
                     )
-                    self._admission.count(refused)
-                    raise refused
                 entered.append(gate)
             if len(entered) > 1:
-                await self._large_rate()
+                rates = self._admission.large_rates
+                await self._rate(rates, "large_body_bytes_per_second", "large_body_burst", amount=0.0)
             yield
         finally:
             for gate in reversed(entered):
                 gate.leave(owner)
-
-    async def _large_rate(self) -> None:
-        granted, wait = self._admission.large_rates.take(self.owner, 0.0)
-        if not granted:
-            settings = self._admission.settings
-            refused = Refused(
-                "large_body_bytes_per_second",
-                f"a user may send {settings.large_body_bytes_per_second} bytes a second in large bodies "
-                f"(limits.large_body_bytes_per_second), {settings.large_body_burst} at once",
-                wait,
-            )
-            self._admission.count(refused)
-            raise refused
-        if wait:
-            await asyncio.sleep(wait)
 
     def received(self, size: int) -> None:
         """A body of so many bytes has come; a large one is paid for by those after it."""
@@ -239,15 +210,12 @@ class Visit:
             return
         if self._admission.followers.ask(self.owner, self) is not Verdict.GO:
             settings = self._admission.settings
-            refused = Refused(
+            raise self._refused(
                 "followed_logs",
                 f"a user may follow {settings.followed_logs_per_user} logs at once "
-                f"(limits.followed_logs_per_user), and all users {settings.followed_logs} "
-                f"(limits.followed_logs)",
+                f"(limits.followed_logs_per_user), and all users together {settings.followed_logs}",
                 PATIENCE,
             )
-            self._admission.count(refused)
-            raise refused
         self._following = True
         self._outside()
 
@@ -268,8 +236,25 @@ class Visit:
             self._inside = False
             self._admission.requests.leave(self.owner)
 
+    async def _rate(self, rates: Rates, limit: str, burst: str, amount: float = 1.0) -> None:
+        granted, wait = rates.take(self.owner, amount)
+        if not granted:
+            settings = self._admission.settings
+            raise self._refused(
+                limit,
+                f"{getattr(settings, limit):g} is the limit of {self._who()}, "
+                f"after {getattr(settings, burst)} at once",
+                wait,
+            )
+        if wait:
+            await asyncio.sleep(wait)
+
+    def _refused(self, limit: str, detail: str, retry_after: float) -> Refused:
+        self._admission.count(limit)
+        return Refused(f"too much at once (limits.{limit}): {detail}", retry_after)
+
     def _who(self) -> str:
-        return "requests without a known token" if self.owner[0] == "address" else "a user"
+        return "requests without a known token" if self.owner[0] == "address" else "one user"
 
 
 def visit_of(scope: Any) -> Visit:

@@ -19,11 +19,10 @@ Owner = tuple[str, str]
 
 
 class Refused(UserError):
-    """429. `limit` is the name of the setting that stands in the way, as the figures count it."""
+    """429, with words that name the limit and its value."""
 
-    def __init__(self, limit: str, detail: str, retry_after: float):
+    def __init__(self, detail: str, retry_after: float):
         super().__init__(429, detail, retry_after=max(1.0, retry_after))
-        self.limit = limit
 
 
 class Gate:

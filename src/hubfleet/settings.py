@@ -210,6 +210,8 @@ class LimitSettings(Base, frozen=True):
     request_burst: Count = 1000  # that many at once, after a rest
     concurrent_requests: Count = 16  # of one user under way; the others of theirs wait in line
     waiting_requests: Annotated[int, Meta(ge=0)] = 500  # of one user in line; further ones are refused
+    submissions_per_second: Annotated[float, Meta(gt=0)] = 20.0  # of one user, in the long run
+    submission_burst: Count = 200  # that many at once, after a rest
     concurrent_submissions: Count = 8  # of one user, of the requests under way
     large_bodies: Count = 4  # bodies of more than 256 KiB at once, of all users; one of each
     large_body_bytes_per_second: Bytes = 8 * 2**20  # of one user, in the long run

@@ -200,7 +200,6 @@ class HubIdentity:
                 )
             case _Busy():
                 raise Refused(
-                    "unknown_tokens_per_second",
                     f"too many tokens that are not known here are being tried; the limit is "
                     f"{self._unknown_tokens:g} a second (limits.unknown_tokens_per_second)",
                     answer.retry_after,

@@ -28,8 +28,9 @@ from hubfleet.kube.clusters import Clusters
 from hubfleet.metrics import CONTENT_TYPE, Metrics
 from hubfleet.probes import ClusterState, Readiness
 from hubfleet.requests import Requests
-from hubfleet.settings import Settings, TenancySettings
+from hubfleet.settings import BatchSettings, Settings, TenancySettings
 from hubfleet.tenancy.policy.enforcement import settled
+from hubfleet.tenancy.policy.review import at, pod_path
 from hubfleet.tenancy.provisioning import Namespaces
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,12 @@ def create_app(settings: Settings) -> Litestar:
     clusters = Clusters(settings.clusters)
     try:
         tenancy = _enforceable(settings)
-        namespaces = Namespaces(tenancy, labels=settings.batch.labels, hub=settings.hub.name)
+        namespaces = Namespaces(
+            tenancy,
+            labels=settings.batch.labels,
+            hub=settings.hub.name,
+            priority_classes=priority_classes(settings.batch),
+        )
         batch = BatchService(
             settings.batch, clusters, namespaces, hub=settings.hub.name, policy=tenancy.policy
         )
@@ -112,6 +118,13 @@ def _enforceable(settings: Settings) -> TenancySettings:
             template=[f"{'.'.join(map(str, each.path))}: {each.message}" for each in broken],
         )
     return msgspec.structs.replace(settings.tenancy, policy=policy)
+
+
+def priority_classes(settings: BatchSettings) -> tuple[str, ...]:
+    """Those that the operator's job template gives to every job."""
+    pod = at(parse_template(settings.job_template), pod_path("Job"))
+    name = pod.get("spec", {}).get("priorityClassName") if isinstance(pod, dict) else None
+    return (name,) if name else ()
 
 
 def cluster_states(clusters: Clusters, batch: BatchService) -> Iterable[ClusterState]:

@@ -18,9 +18,9 @@ from hubfleet.kube.resources import (
     SERVICEACCOUNTS,
     Resource,
 )
-from hubfleet.policysettings import PolicySettings
 from hubfleet.settings import QuotaSettings, TenancySettings
 from hubfleet.tenancy.marks import OBJECTS, POD_SECURITY, USERNAME, Owner, marks
+from hubfleet.tenancy.policy.rules import Policy
 from hubfleet.tenancy.rights import IMPERSONATOR_ROLE, USER_ACCOUNT, USER_ROLE, binding, subject
 
 NAME = "hubfleet"
@@ -67,19 +67,13 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def entitlement(
-    settings: TenancySettings, groups: Sequence[str], operators: Iterable[str] = ()
+    settings: TenancySettings, policy: Policy, groups: Iterable[str], operators: Iterable[str] = ()
 ) -> Entitlement:
-    """What a user in these groups gets; `operators` are the priority classes of the operator's templates."""
-    policy: PolicySettings = settings.policy
-    theirs = [policy.groups[group] for group in groups if group in policy.groups]
-    levels = [group.level for group in theirs if group.level is not None] or [policy.level]
-    weakest = "baseline" if "baseline" in levels else "restricted"
-    classes = {*operators, *policy.allow.priority_classes}
-    classes.update(name for group in theirs for name in group.allow.priority_classes)
+    """What a user in these groups, with that policy, gets; `operators` are the templates' priority classes."""
     return Entitlement(
         quota_for(settings.quota, groups),
-        weakest if policy.enforce == "auto" else policy.enforce,
-        tuple(sorted(classes)),
+        policy.level if settings.policy.enforce == "auto" else settings.policy.enforce,
+        tuple(sorted({*operators, *policy.names["priority_classes"]})),
     )
 
 

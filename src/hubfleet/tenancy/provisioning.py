@@ -30,6 +30,7 @@ from hubfleet.tenancy.furnishing import Furnisher, refusal
 from hubfleet.tenancy.manifests import Entitlement
 from hubfleet.tenancy.marks import MARKS, USERNAME, Namespace, Owner, made_by_kbatch, marks, stranger
 from hubfleet.tenancy.naming import namespace_for
+from hubfleet.tenancy.policy.policies import Policies
 from hubfleet.tenancy.refusals import going
 
 PROVIDE_SECONDS = 30.0
@@ -74,6 +75,7 @@ class Namespaces:
         self._hub = hub
         self._priority_classes = tuple(priority_classes)
         self._clock = clock
+        self._policies = Policies(settings.policy)
         self._accounts = Accounts(settings.impersonation, clock=clock)
         self._furnisher = Furnisher(settings, self._accounts, self._labels)
         self._ready: dict[_Key, Entitlement] = {}
@@ -150,7 +152,8 @@ class Namespaces:
         key = _key(cluster, owner)
         namespace = self.name_of(cluster, owner)
         place = cluster.name, namespace
-        gets = manifests.entitlement(self._settings, owner.groups, self._priority_classes)
+        policy = self._policies.of(owner.groups)
+        gets = manifests.entitlement(self._settings, policy, owner.groups, self._priority_classes)
         while self._ready.get(key) != gets or await self.owned(cluster, owner, budget=budget) is None:
             under_way = self._under_way.get(place)
             if under_way is None:

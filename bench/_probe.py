@@ -1,7 +1,8 @@
 """One user's latencies, measured by a process of its own: `python -m bench._probe BASE TOKEN SECONDS BODY`.
 
 Asks at a steady pace, one request at a time, and prints JSON: for each kind of request its seconds, and what
-was answered where something else than success was. Deletes what it submits, so that lists stay as they are. A pace, because whoever asks again at once after a slow answer
+was answered where something else than success was. Deletes what it submits, so that lists stay as they are.
+A pace, because whoever asks again at once after a slow answer
 measures the slow moments less often than the fast ones.
 """
 

@@ -19,6 +19,7 @@ import structlog
 
 from hubfleet.batch.creation import OWNERS
 from hubfleet.batch.manifests import EXPIRES_LABEL, OWNER_ANNOTATION, SUBMISSION_LABEL, owned_by
+from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, Conflict, Forbidden, KubeError, NotFound
@@ -43,8 +44,11 @@ behind is gone half an hour after it was made.
 NAMESPACE_BUDGET = 20.0
 """Seconds for one namespace: whoever fills theirs with parts keeps nobody's from being looked at."""
 
+NOWHERE = 5
+"""A round that begins with so many namespaces in which we may not act ends: it is not about the namespaces."""
+
 IdentityOf = Callable[[str], Awaitable[Impersonation | None]]
-"""As whom we act in a user's namespace; None is ourselves. Raises KubeError."""
+"""As whom we act in a user's namespace; None is ourselves. Raises UserError, KubeError."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +88,7 @@ class Collector:
         Raises KubeError where the cluster does not answer, or does not show us the namespaces. What goes
         wrong in single namespaces is told in one line of the log, and keeps nobody from the others.
         """
-        handled = 0
+        handled = visited = 0
         failures: dict[str, str] = {}
         names = await self._namespaces()
         started = time.monotonic()
@@ -95,11 +99,14 @@ class Collector:
             budget = Budget(NAMESPACE_BUDGET)
             try:
                 handled += await self._visit(namespace, budget)
-            except KubeError as e:
+                visited += 1
+            except (KubeError, UserError) as e:
                 if isinstance(e, ClusterUnreachable) and not budget.expired:
                     raise
                 if not await self._is_gone(namespace):
                     failures[namespace] = str(e)
+            if not visited and len(failures) == NOWHERE:
+                break
         if failures:
             namespace, error = next(iter(failures.items()))
             log.warning(

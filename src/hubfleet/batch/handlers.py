@@ -145,7 +145,7 @@ async def job_log(
     user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
 ) -> ASGIApp:
     """The log of all pods of a job, or of one pod."""
-    return await _log(await batch.find_log(user, name), batch, request, follow=stream)
+    return await _log(user, await batch.find_log(user, name), batch, request, follow=stream)
 
 
 @get("/cronjobs")
@@ -182,14 +182,17 @@ async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 async def pod_log(
     user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
 ) -> ASGIApp:
-    return await _log(await batch.find_log(user, name, pods_only=True), batch, request, follow=stream)
+    target = await batch.find_log(user, name, pods_only=True)
+    return await _log(user, target, batch, request, follow=stream)
 
 
-async def _log(target: Target, batch: ClusterBatch, request: AnyRequest, *, follow: bool) -> ASGIApp:
+async def _log(
+    user: User, target: Target, batch: ClusterBatch, request: AnyRequest, *, follow: bool
+) -> ASGIApp:
     visit = visit_of(request.scope)
     if follow:
         visit.follow()
-    return Chunks(await batch.log(target, follow=follow), visit.pace)
+    return Chunks(await batch.log(user, target, follow=follow), visit.pace)
 
 
 async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyRequest) -> Response[bytes]:

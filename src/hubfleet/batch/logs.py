@@ -46,6 +46,10 @@ class Target(msgspec.Struct, frozen=True):
     pod: Pod | None = None
     on_behalf_of: Impersonation | None = None
 
+    def seen_by(self, whom: Impersonation | None) -> "Target":
+        """The same one, read as `whom`."""
+        return msgspec.structs.replace(self, on_behalf_of=whom)
+
 
 class Logs:
     """Reads logs in one cluster. `patience` and `wait` are in seconds; `wait` is for a pod to start."""

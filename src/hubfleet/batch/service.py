@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 import structlog
 
@@ -19,13 +20,14 @@ from hubfleet.errors import UserError
 from hubfleet.identity.user import User
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster, Clusters
-from hubfleet.kube.errors import AlreadyExists, NotFound
+from hubfleet.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.policysettings import PolicySettings
 from hubfleet.settings import BatchSettings
 from hubfleet.tenancy.naming import username_label
 from hubfleet.tenancy.policy.policies import Policies
 from hubfleet.tenancy.provisioning import Namespaces
+from hubfleet.tenancy.refusals import for_user, missing_right
 
 NAME_ATTEMPTS = 3
 """A generated name is taken once in 14 million; three in a row is another fault."""
@@ -37,6 +39,8 @@ SHUTDOWN_SECONDS = 20.0
 """How long a stopping server waits for submissions under way; the collector sees to the rest."""
 
 NOTHING_SET = PolicySettings()
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +114,7 @@ class ClusterBatch:
 
     async def list(self, user: User, what: Workloads) -> Answer:
         budget = self._budget()
-        await what.informer.synced(budget)  # knows at once of a cluster that is away
+        await self._synced(what, budget)
         namespace = await self._owned(user, budget)
         return what.nothing() if namespace is None else await what.list(namespace, budget)
 
@@ -119,7 +123,7 @@ class ClusterBatch:
         if not job_name:
             return await self.list(user, self.pods)
         budget = self._budget()
-        await self.pods.informer.synced(budget)
+        await self._synced(self.pods, budget)
         namespace = await self._owned(user, budget)
         if namespace is None:
             return self.pods.nothing()
@@ -128,33 +132,40 @@ class ClusterBatch:
     async def get(self, user: User, what: Workloads, name: str) -> Answer:
         budget = self._budget()
         namespace = await self._owned(user, budget)
-        if namespace is None:
-            raise what.missing(name)
-        return await what.get(namespace, name, budget, _on_behalf_of(user))
+        if namespace is not None and (known := what.known(namespace, name)) is not None:
+            return known
+        return await self._as_user(
+            user, budget, what.missing(name), lambda place, whom: what.get(place, name, budget, whom)
+        )
 
     async def delete(self, user: User, what: Workloads, name: str) -> bytes:
         budget = self._budget()
-        namespace = await self._owned(user, budget)
-        if namespace is None:
-            raise what.missing(name)
-        return await what.delete(namespace, name, budget, _on_behalf_of(user))
+        return await self._as_user(
+            user, budget, what.missing(name), lambda place, whom: what.delete(place, name, budget, whom)
+        )
 
     async def find_log(self, user: User, name: str, *, pods_only: bool = False) -> Target:
         """What `name` is: a job, or a pod. Raises NotFound."""
         budget = self._budget()
         # A job whose pods are not read yet would look like one that has none.
         for what in (self.pods,) if pods_only else (self.jobs, self.pods):
-            await what.informer.synced(budget)
-        namespace = await self._owned(user, budget)
-        if namespace is None:
-            raise (self.pods if pods_only else self.jobs).missing(name)
-        return await self._logs.find(
-            namespace, name, budget, pods_only=pods_only, on_behalf_of=_on_behalf_of(user)
+            await self._synced(what, budget)
+        return await self._as_user(
+            user,
+            budget,
+            (self.pods if pods_only else self.jobs).missing(name),
+            lambda place, whom: self._logs.find(place, name, budget, pods_only=pods_only, on_behalf_of=whom),
         )
 
-    async def log(self, target: Target, *, follow: bool) -> AsyncGenerator[bytes]:
+    async def log(self, user: User, target: Target, *, follow: bool) -> AsyncGenerator[bytes]:
         """An iterator of bytes; what can go wrong before the first one is raised here."""
-        return await (self._logs.follow(target) if follow else self._logs.read(target, self._budget()))
+        if follow:
+            return await self._logs.follow(target)
+        budget = self._budget()
+        missing = self.pods.missing(target.pod.name if target.pod is not None else "")
+        return await self._as_user(
+            user, budget, missing, lambda _, whom: self._logs.read(target.seen_by(whom), budget)
+        )
 
     async def submit(self, user: User, kind: Kind, body: bytes | bytearray) -> bytes:
         """The created Job or CronJob. Raises UserError for what is wrong with it, KubeError for the cluster.
@@ -188,20 +199,21 @@ class ClusterBatch:
         attempts = NAME_ATTEMPTS if checked.generate_name else 1
         while True:
             namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
+            whom = await self._namespaces.identity(self._cluster, namespace, budget=budget)
             if checked.code is not None and len(checked.code.data) > BIG_CODE:
                 plan = await asyncio.to_thread(self._plan, user, checked, namespace)
             else:
                 plan = self._plan(user, checked, namespace)
             try:
-                raw = await creation.create(self._cluster.client, plan, budget, _on_behalf_of(user))
+                raw = await creation.create(self._cluster.client, plan, budget, whom)
             except AlreadyExists:
                 attempts -= 1
                 if attempts <= 0:
                     raise
-            except NotFound:
-                # Somebody deleted the namespace that we remember to have made.
-                if not again:
-                    raise
+            except ApiError as e:
+                # Somebody deleted the namespace that we remember to have made, or what lets us act in it.
+                if not again or not (isinstance(e, NotFound) or missing_right(e)):
+                    raise for_user(e, namespace, whom) or e from e
                 again = False
                 self._namespaces.forget(self._cluster, user)
             else:
@@ -232,13 +244,41 @@ class ClusterBatch:
         self._service.reviewer.look_again(plan.owner, plan.kind, policy)
         return plan
 
+    async def _as_user(
+        self,
+        user: User,
+        budget: Budget,
+        missing: NotFound,
+        call: Callable[[str, Impersonation | None], Awaitable[T]],
+    ) -> T:
+        """What `call` gives for the user's namespace and their account there; `missing` where there is none.
+
+        Both may be deleted and made again behind our back. RBAC then refuses what it allowed before, so what
+        we remember is looked at once more.
+        """
+        again = True
+        while True:
+            namespace = await self._owned(user, budget)
+            if namespace is None:
+                raise missing
+            whom = await self._namespaces.identity(self._cluster, namespace, budget=budget)
+            try:
+                return await call(namespace, whom)
+            except ApiError as e:
+                if not again or missing_right(e) is None:
+                    raise for_user(e, namespace, whom) or e from e
+                again = False
+                self._namespaces.forget(self._cluster, user)
+
+    async def _synced(self, what: Workloads, budget: Budget) -> None:
+        """Knows at once of a cluster that is away, or that does not let our own account read."""
+        try:
+            await what.informer.synced(budget)
+        except Forbidden as e:
+            raise for_user(e, "", None) or e from e
+
     async def _owned(self, user: User, budget: Budget) -> str | None:
         return await self._namespaces.owned(self._cluster, user, budget=budget)
 
     def _budget(self) -> Budget:
         return Budget(self.settings.budget)
-
-
-def _on_behalf_of(user: User) -> Impersonation | None:
-    """Whom a call is made for. Nobody yet: the account that this is for comes with the tenancy's roles."""
-    return None

@@ -88,13 +88,15 @@ class Workloads:
         found = [item for item in self.informer.items(namespace) if item.labels.get(label) == value]
         return self._join(found), self._freshness()
 
+    def known(self, namespace: str, name: str) -> Answer | None:
+        """One object that we have heard of."""
+        item = self.informer.get(namespace, name)
+        return None if item is None else (item.value, self._freshness())
+
     async def get(
         self, namespace: str, name: str, budget: Budget, on_behalf_of: Impersonation | None = None
     ) -> Answer:
-        """One object; the cluster is asked only for what we have not heard of. Raises NotFound."""
-        item = self.informer.get(namespace, name)
-        if item is not None:
-            return item.value, self._freshness()
+        """One object that we have not heard of: the cluster is asked. Raises NotFound."""
         raw = await self._client.get(
             self.resource, namespace, name, type=msgspec.Raw, on_behalf_of=on_behalf_of, budget=budget
         )

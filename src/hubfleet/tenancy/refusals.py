@@ -6,14 +6,18 @@ Its messages are its only word on numbers and rights; what is not understood is 
 import re
 
 import msgspec
+import structlog
 
 from hubfleet.errors import UserError
 from hubfleet.kube.errors import ApiError, Forbidden
+from hubfleet.kube.impersonation import Impersonation
 from hubfleet.tenancy.manifests import PRIORITY_QUOTA
 from hubfleet.tenancy.rights import IMPERSONATOR_ROLE, USER_ROLE
 
 DELETION_SECONDS = 10.0
 """How long a client is asked to wait while a namespace goes away."""
+
+log = structlog.get_logger(__name__)
 
 _QUOTA = re.compile(
     r"exceeded quota: (?P<quota>[^,]+), requested: (?P<requested>.*?), used: (?P<used>.*?), "
@@ -66,6 +70,35 @@ def explained(error: ApiError, namespace: str) -> UserError | None:
             f"it: {found['what'].strip()}",
         )
     return None
+
+
+def for_user(error: ApiError, namespace: str, whom: Impersonation | None) -> UserError | None:
+    """The words for a refusal of what was done for a user, as `whom` (None: as ourselves); as `explained`.
+
+    What RBAC refuses us is nothing that the user can help: 503. What it refuses the user's account is a 403:
+    an administrator decided it.
+    """
+    if (words := explained(error, namespace)) is not None:
+        return words
+    right = missing_right(error)
+    if right is None:
+        return None
+    place = (
+        f"in namespace {namespace} on cluster {error.cluster}" if namespace else f"on cluster {error.cluster}"
+    )
+    if whom is not None and f'User "{whom.user}"' in error.message:
+        log.warning("users lack a right: see `hubfleet rbac`", right=str(right), error=error.message)
+        return UserError(
+            403,
+            f"Users may not {right} {place}: an administrator decides that, by the ClusterRole {USER_ROLE}",
+        )
+    log.error(
+        "this server's account lacks a right: see `hubfleet rbac`", right=str(right), error=error.message
+    )
+    return UserError(
+        503,
+        f"This server may not {right} {place}: an administrator has to give its account that right",
+    )
 
 
 def is_going(error: ApiError) -> bool:

@@ -271,7 +271,11 @@ class Gate:
         if verdict == "refuse":
             status = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "the gate is shut"}
             return web.json_response(status, status=500)
-        headers = tuple((k, v) for k, v in request.headers.items() if k.lower() in ("content-type", "accept"))
+        headers = tuple(
+            (k, v)
+            for k, v in request.headers.items()
+            if k.lower() in ("content-type", "accept") or k.lower().startswith("impersonate-")
+        )
         forwarded = Request(
             request.method, request.raw_path, headers, await request.read() or None, idempotent=False
         )

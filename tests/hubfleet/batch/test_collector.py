@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +15,16 @@ from tests.hubfleet.batch.conftest import leftovers
 from hubfleet.batch import collector
 from hubfleet.batch.collector import Collector
 from hubfleet.batch.manifests import EXPIRES_LABEL, OWNER_ANNOTATION, SUBMISSION_LABEL
+from hubfleet.errors import UserError
+from hubfleet.identity.user import User
 from hubfleet.kube.client import Client
+from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, NotFound, from_status
 from hubfleet.kube.impersonation import Impersonation
-from hubfleet.kube.resources import JOBS, NAMESPACES, SECRETS
+from hubfleet.kube.resources import JOBS, NAMESPACES, ROLEBINDINGS, SECRETS
+from hubfleet.settings import TenancySettings
+from hubfleet.tenancy.provisioning import Namespaces
+from hubfleet.tenancy.rights import IMPERSONATOR_ROLE
 
 HUB = f"hub-{secrets.token_hex(3)}"  # of these tests alone: nobody else's namespaces are looked at
 MakeNamespace = Callable[..., Awaitable[str]]
@@ -120,8 +127,9 @@ def refusal(namespace: str) -> ApiError:
     return from_status("test", {"kind": "Status", "code": 403, "reason": "Forbidden", "message": message})
 
 
+@pytest.mark.parametrize("words", ["the API server's", "ours"])
 async def test_where_it_may_not_act_it_says_so_in_one_line_and_goes_on(
-    client: Client, make: MakeNamespace
+    client: Client, make: MakeNamespace, words: str
 ) -> None:
     mine, *closed = [await make() for _ in range(4)]
     for each in (mine, *closed):
@@ -129,7 +137,8 @@ async def test_where_it_may_not_act_it_says_so_in_one_line_and_goes_on(
 
     async def identity(namespace: str) -> None:
         if namespace in closed:
-            raise refusal(namespace)
+            error = refusal(namespace)
+            raise error if words == "the API server's" else UserError(503, error.message)
 
     with capture_logs() as logs:
         assert await Collector(client, identity, hub=HUB).collect() == 1
@@ -138,6 +147,39 @@ async def test_where_it_may_not_act_it_says_so_in_one_line_and_goes_on(
     assert (line["namespaces"], line["of"]) == (3, 4)
     assert line["one"] in closed
     assert "cannot impersonate" in line["error"]
+
+
+async def test_where_it_may_act_nowhere_it_soon_ends(client: Client, make: MakeNamespace) -> None:
+    asked = []
+    for _ in range(collector.NOWHERE + 3):
+        await make()
+
+    async def identity(namespace: str) -> None:
+        asked.append(namespace)
+        raise refusal(namespace)
+
+    with capture_logs() as logs:
+        assert await Collector(client, identity, hub=HUB).collect() == 0
+    assert len(asked) == collector.NOWHERE
+    assert len([each for each in logs if each["log_level"] == "warning"]) == 1
+
+
+async def test_it_acts_as_real_users(client: Client) -> None:
+    """Their namespaces provided as for any user, and one of them bereft of what lets us act there."""
+    cluster = Cluster(client.name, client, "default")
+    namespaces = Namespaces(TenancySettings(), hub=HUB)
+    people = [User(name=f"{name}-{HUB}") for name in ("ada", "bob")]
+    theirs = [await namespaces.ensure(cluster, each) for each in people]
+    try:
+        for namespace in theirs:
+            await leave_part(client, namespace)
+        await client.delete(ROLEBINDINGS, theirs[0], IMPERSONATOR_ROLE)
+        identity = partial(Namespaces(TenancySettings(), hub=HUB).identity, cluster)
+        assert await Collector(client, identity, hub=HUB).collect() == 2
+        assert [await leftovers(client, namespace) for namespace in theirs] == [[], []]
+    finally:
+        for namespace in theirs:
+            await client.delete(NAMESPACES, None, namespace)
 
 
 async def test_a_namespace_that_goes_meanwhile_is_no_fault(client: Client, make: MakeNamespace) -> None:

@@ -17,6 +17,8 @@ from hubfleet.kube.client import Client
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import NotFound
 from hubfleet.kube.resources import LEASES
+from hubfleet.settings import TenancySettings
+from hubfleet.tenancy.provisioning import Namespaces
 
 
 @pytest.fixture
@@ -85,7 +87,9 @@ async def test_a_fault_in_one_round_does_not_end_the_work(
 
     monkeypatch.setattr(controller, "PAUSE", 0.0)
     monkeypatch.setattr("hubfleet.batch.collector.Collector.run", run)
-    working = asyncio.create_task(controller.control(Cluster("a", client, "default"), "me", hub="test"))
+    working = asyncio.create_task(
+        controller.control(Cluster("a", client, "default"), "me", Namespaces(TenancySettings()), hub="test")
+    )
     async with asyncio.timeout(10):
         await done.wait()
     assert await holder() == "me"

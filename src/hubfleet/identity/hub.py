@@ -35,8 +35,11 @@ REFUSED_SECONDS = 5.0
 KNOWN_SECONDS = 86_400.0
 """How long a token counts as known after the Hub last knew it: its owner does not wait behind strangers."""
 
+CONNECTIONS = 32
+"""To the Hub, at once."""
+
 STRANGERS = 8
-"""Tokens never seen before that the Hub is asked about at once, of 32 connections; half for one address."""
+"""Tokens never seen before that the Hub is asked about at once; half of that for one address."""
 
 STRANGERS_PATIENCE = 2.0
 """Seconds that a token never seen before waits until the Hub is asked about it."""
@@ -113,7 +116,7 @@ class HubIdentity:
         self.scopes = access_scopes(settings)
         self._settings = settings
         self._url = settings.api_url.rstrip("/") + "/user"
-        self._tls = _tls(settings)
+        tls_of(settings)  # said at the start, where it makes no sense
         self._owners: ExpiringCache[bytes, _Owner] = ExpiringCache(
             REMEMBERED, settings.cache_seconds, clock=clock
         )
@@ -132,12 +135,7 @@ class HubIdentity:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=32, ssl=self._tls if self._tls is not None else True),
-            timeout=aiohttp.ClientTimeout(total=self._settings.budget),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
+        self._session = hub_session(self._settings, connections=CONNECTIONS)
         return self
 
     async def __aexit__(
@@ -268,7 +266,19 @@ def interpret(status: int, body: bytes) -> _Answer:
         return _Silent(f"the answer is not a user's model: {e}")
 
 
-def _tls(settings: HubSettings) -> ssl.SSLContext | None:
+def hub_session(settings: HubSettings, *, connections: int) -> aiohttp.ClientSession:
+    """How the Hub's API is asked. Raises SettingsError."""
+    tls = tls_of(settings)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ssl=tls if tls is not None else True),
+        timeout=aiohttp.ClientTimeout(total=settings.budget),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+def tls_of(settings: HubSettings) -> ssl.SSLContext | None:
+    """For the Hub's internal TLS; None is what everybody trusts."""
     if not (settings.tls_ca or settings.tls_cert):
         return None
     try:

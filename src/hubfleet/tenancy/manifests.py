@@ -69,7 +69,7 @@ class Item(msgspec.Struct, frozen=True):
 def entitlement(
     settings: TenancySettings, policy: Policy, groups: Iterable[str], operators: Iterable[str] = ()
 ) -> Entitlement:
-    """What a user in these groups, with that policy, gets; `operators` are the templates' priority classes."""
+    """What a user in these groups, with that policy, gets; `operators` are templates' priority classes."""
     return Entitlement(
         quota_for(settings.quota, groups),
         policy.level if settings.policy.enforce == "auto" else settings.policy.enforce,

@@ -80,7 +80,7 @@ def entitlement(
 def quota_for(settings: QuotaSettings, groups: Iterable[str]) -> dict[str, str]:
     """The `hard` of a user in these groups: theirs go before everybody's, and the largest of theirs wins."""
     best: dict[str, str] = {}
-    for group in groups:
+    for group in sorted(groups):  # of 1 and 1000m, the same one every time
         for resource, value in settings.groups.get(group, {}).items():
             if resource not in best or amount(str(value)) > amount(best[resource]):
                 best[resource] = str(value)
@@ -202,7 +202,6 @@ def _no_priorities(allowed: Sequence[str]) -> Manifest:
 
 
 def _network(gateways: Sequence[Manifest], egress: Sequence[Manifest]) -> Manifest:
-    same: Manifest = {"podSelector": {}}
     world = [
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
         {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_IPV6)}},
@@ -211,7 +210,7 @@ def _network(gateways: Sequence[Manifest], egress: Sequence[Manifest]) -> Manife
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [same, *gateways]}],
+        "ingress": [{"from": [{"podSelector": {}}, *gateways]}],
         # Names are resolved wherever the cluster does that: a service, a node's cache, a cloud's own server.
-        "egress": [{"to": [same]}, {"ports": dns}, {"to": world}, *egress],
+        "egress": [{"to": [{"podSelector": {}}]}, {"ports": dns}, {"to": world}, *egress],
     }

@@ -48,7 +48,7 @@ c.JupyterHub.load_roles = [
 class Hub:
     """A running JupyterHub: every user may use its service `kbatch`, whose API token is `service_token`.
 
-    `robot_token` is that of the service `robot`, which may use `kbatch`, too.
+    `robot_token` is that of the service `robot`, which may use `kbatch`, too; `stage_token` may issue tokens.
     """
 
     service_name = "kbatch"
@@ -58,14 +58,14 @@ class Hub:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{port}/hub/api"
-        self.service_token, self._stage_token, self.robot_token = (secrets.token_hex(16) for _ in range(3))
+        self.service_token, self.stage_token, self.robot_token = (secrets.token_hex(16) for _ in range(3))
         config = directory / "jupyterhub_config.py"
         config.write_text(
             CONFIG.format(
                 port=port,
                 directory=directory,
                 service=self.service_token,
-                stage=self._stage_token,
+                stage=self.stage_token,
                 robot=self.robot_token,
             )
         )
@@ -107,7 +107,7 @@ class Hub:
             self.api_url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {token or self._stage_token}"},
+            headers={"Authorization": f"token {token or self.stage_token}"},
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as response:

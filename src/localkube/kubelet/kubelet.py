@@ -15,6 +15,7 @@ from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
 from localkube.kubelet import hostroot, leftovers, logline, logquery, node, router
 from localkube.kubelet.anchor import drop_anchor
+from localkube.kubelet.firewall import Firewall
 from localkube.kubelet.logfile import LogFile, Selection
 from localkube.kubelet.network import HostNetwork, Network
 from localkube.kubelet.poddir import PodDir, SharedEtc
@@ -76,11 +77,13 @@ class Kubelet:
         if killed:
             log.warning("killed processes of pods that an earlier localkube left", count=killed)
         network = await self._network()
+        firewall = Firewall(self._registry, network)
         machine = node.measure(self._data_dir, self._settings.max_pods)
         site = Site(
             registry=self._registry,
             runtime=runtime,
             network=network,
+            firewall=firewall,
             settings=self._settings,
             node_name=self._node_name,
             allocatable=machine.capacity,
@@ -93,6 +96,7 @@ class Kubelet:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._heartbeat(machine, network))
+                group.create_task(firewall.run())
                 group.create_task(self._serve(site))
         finally:
             await asyncio.shield(self._stop(network))

@@ -30,6 +30,7 @@ from localkube.kubelet import (
     volumedir,
     volumes,
 )
+from localkube.kubelet.firewall import Firewall
 from localkube.kubelet.logfile import LogFile
 from localkube.kubelet.network import Attachment, Network
 from localkube.kubelet.poddir import PodDir
@@ -58,6 +59,7 @@ class Site(msgspec.Struct, frozen=True):
     registry: Registry
     runtime: Runtime
     network: Network
+    firewall: Firewall
     settings: Settings
     node_name: str
     allocatable: Mapping[str, str]
@@ -223,10 +225,13 @@ class Worker:
     async def _attach(self) -> Attachment:
         if self.pod["spec"].get("hostNetwork"):
             return Attachment(self._site.network.host_ip)
-        return await self._site.network.attach(self.uid)
+        place = await self._site.network.attach(self.uid)
+        await self._site.firewall.admit(self.pod, place)
+        return place
 
     async def _detach(self) -> None:
-        if self._attached is not None and not self.pod["spec"].get("hostNetwork"):
+        if not self.pod["spec"].get("hostNetwork"):
+            self._site.firewall.release(self.uid)
             await self._site.network.detach(self.uid)
         self._attached = None
 

@@ -1,0 +1,191 @@
+"""Keeps the router's rules in step with NetworkPolicies, pods and namespaces.
+
+A pod's containers start only when the rules know the pod (`admit`): what a policy forbids is not possible for
+a moment, also not to the next pod with the same address. Everything else follows the API a moment later. As
+long as there is no policy there are no rules, and nothing here costs anything.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from localkube.apiserver.registry import Event, Registry
+from localkube.apiserver.status import StatusError
+from localkube.kubelet import networkpolicy, nftables
+from localkube.kubelet.network import Attachment, Network
+from localkube.kubelet.networkpolicy import Endpoint, Plan
+from localkube.kubelet.nftables import Contents
+from localkube.kubelet.router import UPLINK
+
+POLICIES = "networkpolicies.networking.k8s.io"
+_SETTLE_SECONDS = 0.01
+"""How long a change waits for others to come along."""
+_RETRY_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Firewall:
+    """All methods are for the event loop's thread. `run` serves until cancelled."""
+
+    def __init__(self, registry: Registry, network: Network):
+        self._registry = registry
+        self._network = network
+        self._nft = shutil.which("nft")
+        self._nsenter = shutil.which("nsenter") or "nsenter"
+        self._attached: dict[str, tuple[dict[str, Any], Attachment]] = {}
+        """By uid: the pod as it was seen last, and its place."""
+        self._plan: tuple[tuple[str, ...], Plan] | None = None
+        """The newest plan, and the versions of the policies that it was made of."""
+        self._applied: tuple[Plan, Contents] | None = None
+        self._certain = True
+        """Whether `_applied` is what is in force: not after a failure, nor while nft runs."""
+        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def obstacle(self) -> str:
+        """Why policies are not enforced here, "" where they are."""
+        if not self._network.namespace:
+            return "pods share the host's network"
+        return "" if self._nft is not None else "the command nft (nftables) is missing"
+
+    async def admit(self, pod: dict[str, Any], place: Attachment) -> None:
+        """Return when the rules know the pod. Raises OSError when they cannot be made."""
+        if self.obstacle or not place.cable:
+            return
+        self._attached[pod["metadata"]["uid"]] = pod, place
+        if self._certain and self._applied is None and not self._registry.list(POLICIES):
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._changed.set()
+        await done
+
+    def release(self, uid: str) -> None:
+        """The pod has lost its place."""
+        if self._attached.pop(uid, None) is not None:
+            self._changed.set()
+
+    async def run(self) -> None:
+        if self.obstacle:
+            await self._follow(POLICIES, self._tell)
+            return
+        async with asyncio.TaskGroup() as group:
+            for key in (POLICIES, "namespaces"):
+                group.create_task(self._follow(key, lambda _: self._changed.set()))
+            group.create_task(self._follow("pods", self._relabelled))
+            group.create_task(self._keep())
+
+    async def _follow(self, key: str, heed: Callable[[Event], None]) -> None:
+        while True:
+            watch = self._registry.watch(key)
+            try:
+                async for event in watch:
+                    heed(event)
+            except StatusError as error:
+                log.debug("a watch of the firewall ended and starts anew", key=key, reason=error.reason)
+            finally:
+                watch.close()
+
+    def _relabelled(self, event: Event) -> None:
+        """Of all that happens to a pod, its labels are what rules may depend on."""
+        pod = event.object
+        uid = pod["metadata"]["uid"]
+        known = self._attached.get(uid)
+        if known is None or event.type == "DELETED":
+            return
+        self._attached[uid] = pod, known[1]
+        if known[0]["metadata"].get("labels") != pod["metadata"].get("labels"):
+            self._changed.set()
+
+    def _tell(self, event: Event) -> None:
+        if event.type != "ADDED":
+            return
+        metadata = event.object["metadata"]
+        text = f"localkube stores this policy and does not enforce it: {self.obstacle}"
+        log.warning("a NetworkPolicy is not enforced", policy=metadata["name"], reason=self.obstacle)
+        try:
+            self._registry.record_event(event.object, "NotEnforced", text, "Warning")
+        except StatusError as error:
+            log.debug("no event could be written", reason=error.reason)
+
+    async def _keep(self) -> None:
+        """Make the rules what they should be, whenever that may have changed."""
+        while True:
+            await self._changed.wait()
+            if not self._waiting:
+                await asyncio.sleep(_SETTLE_SECONDS)
+            self._changed.clear()
+            served, self._waiting = self._waiting, []
+            try:
+                await self._apply()
+            except OSError as error:
+                log.error("network policies could not be applied", error=str(error))
+                for done in served:
+                    if not done.done():
+                        done.set_exception(OSError(str(error)))
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._changed.set()
+            else:
+                for done in served:
+                    if not done.done():
+                        done.set_result(None)
+
+    async def _apply(self) -> None:
+        plan = self._planned()
+        after: Contents = {}
+        if plan is not None:
+            after = networkpolicy.contents(plan.meanings, self._endpoints(), self._namespaces())
+        text = self._text(plan, after)
+        if text:
+            self._certain = False
+            await self._run(text)
+            self._certain = True
+        self._applied = (plan, after) if plan is not None else None
+
+    def _text(self, plan: Plan | None, after: Contents) -> str:
+        """What nft has to be told; "" for nothing."""
+        if plan is None:
+            return "" if self._certain and self._applied is None else nftables.GONE
+        if self._certain and self._applied is not None and self._applied[0] is plan:
+            return nftables.difference(self._applied[1], after)
+        return nftables.render(plan.table, after)
+
+    def _planned(self) -> Plan | None:
+        """The plan for the policies that there are, None when there are none."""
+        policies = self._registry.list(POLICIES)
+        versions = tuple(policy["metadata"]["resourceVersion"] for policy in policies)
+        if not policies:
+            self._plan = None
+        elif self._plan is None or self._plan[0] != versions:
+            self._plan = versions, networkpolicy.plan(policies, UPLINK, self._network.host_ip)
+        return self._plan[1] if self._plan is not None else None
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [networkpolicy.endpoint(pod, place.ip, place.cable) for pod, place in self._attached.values()]
+
+    def _namespaces(self) -> Mapping[str, Mapping[str, str]]:
+        return {
+            namespace["metadata"]["name"]: namespace["metadata"].get("labels") or {}
+            for namespace in self._registry.list("namespaces")
+        }
+
+    async def _run(self, text: str) -> None:
+        assert self._nft is not None
+        process = await asyncio.create_subprocess_exec(
+            self._nsenter,
+            f"--net={self._network.namespace}",
+            self._nft,
+            "-f",
+            "-",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, error = await process.communicate(text.encode())
+        if process.returncode:
+            raise OSError(f"nft: {error.decode(errors='replace').strip()}")

@@ -61,6 +61,8 @@ async def access(x: Exchange) -> Response:
 
 async def local_access(x: Exchange) -> Response:
     """LocalSubjectAccessReview: may somebody do this in the namespace of the path."""
+    if x.target.namespace is None:
+        raise status.method_not_allowed()
     review = await virtual.read(x, x.resource)
     spec = review["spec"]
     named = review["metadata"].setdefault("namespace", x.namespace)

@@ -199,7 +199,7 @@ NOT_SAID = among(UNDEFINED, "", False, 0, [], {})
 
 TENANCY: list[tuple[str, Values]] = [
     ("spec.nodeName", NOT_SAID),
-    ("spec.(priorityClassName|priority)", NOT_SAID),
+    ("spec.(priorityClassName|priority|preemptionPolicy)", NOT_SAID),
     ("spec.(serviceAccountName|serviceAccount)", among(UNDEFINED, "", "default")),
     ("spec.automountServiceAccountToken", NOT_SAID),
     ("spec.schedulerName", among(UNDEFINED, "", "default-scheduler")),
@@ -207,6 +207,7 @@ TENANCY: list[tuple[str, Values]] = [
     ("spec.(hostAliases|dnsConfig|hostnameOverride|setHostnameAsFQDN)", NOT_SAID),
     ("spec.(shareProcessNamespace|ephemeralContainers|readinessGates|evictionResponders)", NOT_SAID),
     ("spec.nodeSelector", NOT_SAID),
+    ("spec.dnsPolicy", among(UNDEFINED, "", "ClusterFirst")),
     ("spec.(containers|initContainers)[*].volumeDevices", NOT_SAID),
     ("spec.(containers|initContainers)[*].volumeMounts[*].mountPropagation", among(UNDEFINED, "", "None")),
     (

@@ -34,7 +34,8 @@ def fill_pod(pod: dict[str, Any], policy: Policy) -> None:
             context["runAsUser"] = policy.run_as_user
     for key in CONTAINERS:
         for container in pod.get(key) or ():
-            _fill_container(_object(container, "securityContext"))
+            if isinstance(container, dict):
+                _fill_container(_object(container, "securityContext"))
 
 
 def _fill_container(context: dict[str, Any]) -> None:
@@ -46,7 +47,9 @@ def _fill_container(context: dict[str, Any]) -> None:
         capabilities["drop"] = [*dropped, "ALL"]
 
 
-def _fill_empty_dir(volume: dict[str, Any], limit: str) -> None:
+def _fill_empty_dir(volume: Any, limit: str) -> None:
+    if not isinstance(volume, dict):
+        return
     # A volume that says nothing of its source is an emptyDir.
     if volume.keys() <= {"name"}:
         volume["emptyDir"] = {}

@@ -19,13 +19,31 @@ class Decision(NamedTuple):
     reason: str = ""
 
 
+_REMEMBERED = 8192
+
+
 class Authorizer:
+    """Remembers what it decided until a role or a binding changes: clients ask for few things, often."""
+
     def __init__(self, grants: Grants) -> None:
         self.grants = grants
+        self._generation = grants.generation
+        self._decisions: dict[tuple[object, ...], Decision] = {}
 
     def decide(self, wanted: Attributes) -> Decision:
         if MASTERS in wanted.user.groups:
             return Decision(True)
+        if self._generation != self.grants.generation or len(self._decisions) >= _REMEMBERED:
+            self._generation = self.grants.generation
+            self._decisions.clear()
+        # of a user, rules see the name and the groups
+        key = (wanted.user.name, wanted.user.groups, *wanted[1:])
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = self._decisions[key] = self._decide(wanted)
+        return decision
+
+    def _decide(self, wanted: Attributes) -> Decision:
         errors: list[StatusError] = []
         for grant in self.grants.of(wanted.user, wanted.namespace):
             if grant.error is not None:

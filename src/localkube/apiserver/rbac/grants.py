@@ -53,22 +53,19 @@ def service_account_user(namespace: str, name: str) -> str:
 
 
 class Grants:
-    """The bindings of a store, followed until `close`."""
+    """The bindings of a store. `generation` is another one after every change of what anybody may do."""
 
     def __init__(self, store: Store) -> None:
+        self.generation = 0
         self._store = store
         self._cluster: _Index = {}
         self._namespaces: dict[str, _Index] = {}
         for key in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):
             for version in store.list(key):
                 self._put(version.object)
-        self._subscriptions = [
-            store.subscribe(key, None, self._follow) for key in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS)
-        ]
-
-    def close(self) -> None:
-        for subscription in self._subscriptions:
-            subscription.close()
+            store.subscribe(key, None, self._follow)
+        for key in (CLUSTER_ROLES, ROLES):
+            store.subscribe(key, None, self._count)
 
     def of(self, user: User, namespace: str) -> Iterator[Grant]:
         """What applies to a user in a namespace: cluster-wide bindings first, each kind by name."""
@@ -110,7 +107,11 @@ class Grants:
             else:
                 yield Grant(binding, _subject(binding, key), role.get("rules") or ())
 
+    def _count(self, change: Change) -> None:
+        self.generation += 1
+
     def _follow(self, change: Change) -> None:
+        self.generation += 1
         if change.previous is not None:
             self._drop(change.previous.object)
         if change.type != "DELETED":

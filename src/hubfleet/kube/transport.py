@@ -13,7 +13,7 @@ and DELETE once where a kept-alive connection turns out to be closed.)
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,6 +42,13 @@ LEAN_SOCKET = 16 * 1024
 The socket counts: the kernel hands over what it has at once, up to 256 KiB, and the event loop holds as much
 again for TLS. Of 300 logs that were full and not read, each took 825 KiB (TLS) and 98 (plain); with these 115
 and 20, and 59 and 6 while they are quiet.
+"""
+
+HANDSHAKES = 16
+"""Connections for lean streams that are made at once.
+
+Whoever opens a page with five hundred logs wants all of them, but what five hundred handshakes hold at once
+stays with the process: 12 KiB for each stream. Waiting for a log's headers does not count.
 """
 
 
@@ -88,7 +95,7 @@ class Transport:
     async def __aenter__(self) -> "Transport":
         self._requests = self._session(self._connections)
         self._watches = self._session(0)
-        self._logs = self._session(0, _lean_socket)
+        self._logs = self._session(0, lean=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -97,13 +104,12 @@ class Transport:
                 await session.close()
         await self._credentials.close()
 
-    def _session(
-        self, limit: int, factory: Callable[[Any], socket.socket] | None = None
-    ) -> aiohttp.ClientSession:
+    def _session(self, limit: int, *, lean: bool = False) -> aiohttp.ClientSession:
+        connector = _LeanConnector if lean else aiohttp.TCPConnector
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=connector(
                 limit=limit,
-                socket_factory=factory or _socket,
+                socket_factory=_lean_socket if lean else _socket,
                 keepalive_timeout=60,  # less than the API server's 90
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -175,7 +181,7 @@ class Transport:
         try:
             yield self._chunks(request, response)
         finally:
-            response.close()
+            _cut(response)
 
     async def _open(
         self, request: Request, budget: Budget, idle: float | None, lean: bool
@@ -199,7 +205,7 @@ class Transport:
             except (aiohttp.ClientError, TimeoutError):
                 body = b""
             finally:
-                response.close()
+                _cut(response)
             if response.status == 401 and rejected is None:
                 rejected = access
                 continue
@@ -288,8 +294,31 @@ class Transport:
         return ClusterUnreachable(self.name, f"{what} ({request.method} {path})", sent=sent)
 
 
+class _LeanConnector(aiohttp.TCPConnector):
+    """Makes at most HANDSHAKES connections at once."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+
+    async def connect(self, *arguments: Any, **options: Any) -> aiohttp.connector.Connection:
+        async with self._handshakes:
+            return await super().connect(*arguments, **options)
+
+
 class _Reset(Exception):
     """The connection broke after the request, or a part of it, was sent."""
+
+
+def _cut(response: aiohttp.ClientResponse) -> None:
+    """Close the connection of an answer that nobody reads on.
+
+    Without TLS's farewell: it waits for the peer's, for half a minute where that is slow or gone, beyond the
+    end of our session and of the event loop.
+    """
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+    response.close()
 
 
 def _words(error: Exception) -> str:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.hubfleet.kube.test_clusters import LOOPBACK, Authority, tls_server
 
+from hubfleet.kube import tls
 from hubfleet.kube.breaker import Breaker, State
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
-from hubfleet.kube.credentials import Access
+from hubfleet.kube.credentials import Access, Static
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, NotFound, TooManyRequests, Unauthorized
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import JOBS, NAMESPACES, PODS
@@ -420,3 +422,44 @@ async def test_names_cannot_leave_their_path(connect: Connect) -> None:
             await client.delete(JOBS, name, "x")
     with pytest.raises(ApiError):
         await client.delete(NAMESPACES, None, "")
+
+
+async def test_who_leaves_a_stream_does_not_wait_for_a_peer_that_is_stuck(
+    serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    """TLS would say goodbye, and hold the connection until that is answered."""
+    stuck = False
+    left = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"line\n")
+        await asyncio.sleep(3600)
+        return response
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, ours: bool) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if not (ours and stuck):
+                    writer.write(data)
+        if ours:
+            left.set()
+        writer.close()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(relay(reader, upstream[1], ours=True), relay(upstream[0], writer, ours=False))
+
+    authority = Authority("ca")
+    server = await tls_server(serve, tmp_path, authority, LOOPBACK, handler=endless)
+    host, _, port = server.removeprefix("https://").rpartition(":")
+    async with await asyncio.start_server(between, "127.0.0.1", 0) as relaying:
+        url = f"https://127.0.0.1:{relaying.sockets[0].getsockname()[1]}"
+        access = Access("Bearer secret", tls.context(ca=authority.pem))
+        client = await connect(url, credentials=Static(access))
+        async with client.log("ns", "p", follow=True) as chunks:
+            assert await anext(aiter(chunks)) == b"line\n"
+            stuck = True
+        async with asyncio.timeout(5):
+            await left.wait()

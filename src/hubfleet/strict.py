@@ -69,6 +69,9 @@ def unknown_keys(data: Any, type_: Any, path: str = "") -> list[str]:
             else:
                 problems.append(f"{at}: unknown key{_suggestion(str(key), fields)}")
         return problems
+    if isinstance(data, dict) and get_origin(type_) is dict:
+        item = get_args(type_)[1]
+        return [p for key, value in data.items() for p in unknown_keys(value, item, f"{path}.{key}")]
     if isinstance(data, list | tuple):
         item = next((a for a in get_args(type_) if _struct(a) is not None), None)
         return [p for i, value in enumerate(data) for p in unknown_keys(value, item, f"{path}[{i}]")]

@@ -22,6 +22,7 @@ from hubfleet.errors import SettingsError
 from hubfleet.gates import Refused
 from hubfleet.identity.header import token_in
 from hubfleet.identity.hub import HubIdentity
+from hubfleet.identity.tokens import HubTokens
 from hubfleet.identity.user import User
 from hubfleet.kube.breaker import State as BreakerState
 from hubfleet.kube.clusters import Clusters
@@ -43,9 +44,11 @@ def create_app(settings: Settings) -> Litestar:
     whoever has to stop the server without leaving anybody hanging.
     """
     identity = HubIdentity(settings.hub, settings.limits)
+    tokens = HubTokens(settings.hub)
     clusters = Clusters(settings.clusters)
     try:
         tenancy = _enforceable(settings)
+        warn_of_open_doors(tenancy)
         namespaces = Namespaces(
             tenancy,
             labels=settings.batch.labels,
@@ -53,7 +56,7 @@ def create_app(settings: Settings) -> Litestar:
             priority_classes=priority_classes(settings.batch),
         )
         batch = BatchService(
-            settings.batch, clusters, namespaces, hub=settings.hub.name, policy=tenancy.policy
+            settings.batch, clusters, namespaces, tokens, hub=settings.hub.name, policy=tenancy.policy
         )
     except ValueError as e:
         raise SettingsError([f"batch: {e}"]) from e
@@ -75,7 +78,7 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
-            for part in (identity, clusters, batch):
+            for part in (identity, tokens, clusters, batch):
                 await stack.enter_async_context(part)
             yield
 
@@ -118,6 +121,19 @@ def _enforceable(settings: Settings) -> TenancySettings:
             template=[f"{'.'.join(map(str, each.path))}: {each.message}" for each in broken],
         )
     return msgspec.structs.replace(settings.tenancy, policy=policy)
+
+
+def warn_of_open_doors(settings: TenancySettings) -> None:
+    """Says what the defaults of a kbatch-proxy's deployment, or the operator, leave open: at every start."""
+    doors = {
+        "impersonation": settings.impersonation != "required",
+        "network_policy": not settings.network_policy.enabled,
+        "adopt_unmarked": settings.adopt_unmarked,
+    }
+    if opened := [f"tenancy.{name}" for name, is_open in doors.items() if is_open]:
+        log.warning(
+            "users' namespaces are protected less than they could be: see docs/tenancy.md", settings=opened
+        )
 
 
 def priority_classes(settings: BatchSettings) -> tuple[str, ...]:

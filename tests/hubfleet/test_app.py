@@ -11,16 +11,17 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
+import structlog
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from litestar import Litestar, get
 from litestar.testing import AsyncTestClient
 
-from hubfleet.app import create_app
+from hubfleet.app import create_app, priority_classes, warn_of_open_doors
 from hubfleet.errors import SettingsError
 from hubfleet.probes import ClusterState, Readiness
-from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, Settings
+from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, Settings, load
 
 PREFIX = "/services/kbatch"
 
@@ -334,3 +335,28 @@ def test_a_server_that_stops_is_not_ready() -> None:
     readiness = Readiness(list)
     readiness.stopping = True
     assert readiness.obstacle() == "the server is stopping"
+
+
+@pytest.mark.parametrize(
+    ("environ", "opened"),
+    [
+        ({}, None),
+        (
+            {"KBATCH_PREFIX": "/services/kbatch"},
+            ["tenancy.impersonation", "tenancy.network_policy", "tenancy.adopt_unmarked"],
+        ),
+    ],
+)
+def test_what_is_left_open_is_said_at_every_start(environ: dict[str, str], opened: list[str] | None) -> None:
+    def no_file(path: str) -> str:
+        raise FileNotFoundError(path)
+
+    with structlog.testing.capture_logs() as logs:
+        warn_of_open_doors(load(None, environ, no_file).tenancy)
+    assert [entry["settings"] for entry in logs] == ([] if opened is None else [opened])
+
+
+def test_the_priority_class_of_the_job_template_is_known() -> None:
+    template = {"spec": {"template": {"spec": {"priority_class_name": "low"}}}}
+    assert priority_classes(BatchSettings(job_template=template)) == ("low",)
+    assert priority_classes(BatchSettings()) == ()

@@ -33,6 +33,10 @@ _NOT_OF_THE_SPEC = frozenset({"binding", "eviction", "log", "status"})
 """Subresources of pods that Pod Security does not look at."""
 
 
+def unheard(warning: str) -> None:
+    """Where warnings go when nobody asked for them; what would only warn then need not be looked for."""
+
+
 class Plugins:
     """Admission against the state of a store; `ledger` keeps its quotas."""
 
@@ -59,7 +63,7 @@ class Plugins:
         The answer has to be charged in the step that stores the object, unless nothing is stored.
         """
         self._limit(resource, new, old, subresource)
-        self._secure(resource, new, old, subresource, warn)
+        self._secure(resource, new, old, subresource, None if warn is unheard else warn)
         if resource.key == priority.CLASSES:
             priority.check_default(new, self._objects(resource.key), created=old is None)
         return self._ledger.assess(resource, new, old, now)
@@ -77,7 +81,7 @@ class Plugins:
                 limitranger.check_claim(new, limit_range)
 
     def _secure(
-        self, resource: Resource, new: Object, old: Object | None, subresource: str, warn: Warn
+        self, resource: Resource, new: Object, old: Object | None, subresource: str, warn: Warn | None
     ) -> None:
         if resource.key == "pods":
             if subresource not in _NOT_OF_THE_SPEC and (namespace := self._namespace(new)) is not None:
@@ -85,9 +89,9 @@ class Plugins:
         elif subresource:
             return
         elif resource.key == "namespaces":
-            name = new["metadata"].get("name", "")
+            name = new["metadata"]["name"]
             gate.admit_namespace(new, old, lambda: self._objects("pods", name), warn)
-        elif (path := _TEMPLATES.get(resource.key)) is not None:
+        elif warn is not None and (path := _TEMPLATES.get(resource.key)) is not None:
             template: Any = new
             for step in path:
                 template = template.get(step) or {}
@@ -99,4 +103,7 @@ class Plugins:
         return version.object if version is not None else None
 
     def _objects(self, key: str, namespace: str | None = None) -> list[Object]:
+        # most clusters have none of most of what is asked for, and are asked for it with every pod
+        if not self._store.table(key).items:
+            return []
         return [version.object for version in self._store.list(key, namespace)]

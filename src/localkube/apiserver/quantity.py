@@ -5,6 +5,7 @@ The rules are those of apimachinery's `resource.Quantity`: the API answers with 
 """
 
 import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 
@@ -88,18 +89,29 @@ def value_of(text: str) -> Decimal:
     return parse(text).value
 
 
+def total(texts: Iterable[str]) -> str:
+    """The sum of quantities in canonical form, in the style of the first of them that is not zero."""
+    value, first = Decimal(0), ""
+    for text in texts:
+        amount = value_of(text)
+        if amount:
+            first = first or text
+            value = _EXACT.add(value, amount)
+    return _in_style(value, first)
+
+
 def plus(one: str, other: str) -> str:
-    """The sum of two quantities in canonical form, in the style of the first; nothing has no style."""
-    return _in_style(_EXACT.add(value_of(one), value_of(other)), one, other)
+    """The sum of two, as `total`."""
+    return total((one, other))
 
 
 def minus(one: str, other: str) -> str:
-    """The difference of two quantities in canonical form, in the style of the first."""
-    return _in_style(_EXACT.subtract(value_of(one), value_of(other)), one, other)
+    """The difference of two quantities in canonical form, in the style of the first, if that has one."""
+    value = _EXACT.subtract(value_of(one), value_of(other))
+    return _in_style(value, one if value_of(one) else other)
 
 
-def _in_style(value: Decimal, one: str, other: str) -> str:
-    text = one if value_of(one) else other
-    if text[-2:] in _BINARY:
-        return _canonical(value, "binary")
-    return _canonical(value, "exponent" if "e" in text else "decimal")
+def _in_style(value: Decimal, text: str) -> str:
+    style = "binary" if text[-2:] in _BINARY else "exponent" if "e" in text else "decimal"
+    # what has no binary suffix is decimal to whoever reads it, and canonical as that
+    return parse(_canonical(value, style)).text

@@ -25,7 +25,7 @@ from localkube.apiserver import (
 )
 from localkube.apiserver.deletion import Propagation, timestamp
 from localkube.apiserver.incoming import check_identity, decode, decode_patched, generated_name, tracked
-from localkube.apiserver.plugins import Plugins
+from localkube.apiserver.plugins import Plugins, unheard
 from localkube.apiserver.quota.ledger import Ledger
 from localkube.apiserver.resources import Resource, Resources
 from localkube.apiserver.status import FieldError
@@ -65,10 +65,6 @@ class LogSource(Protocol):
 Guard = Callable[[Resource, dict[str, Any] | None, dict[str, Any]], None]
 """Told of (resource, old object or None, new object), decoded and defaulted, before anything is checked:
 raises StatusError for what the one who asks may not do."""
-
-
-def _ignore(warning: str) -> None:
-    """Where warnings go when nobody asked for them."""
 
 
 def _trust(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
@@ -153,7 +149,7 @@ class Registry:
         dry_run: bool = False,
         manager: str = "localkube",
         unknown: str = "Ignore",
-        warn: Callable[[str], None] = _ignore,
+        warn: Callable[[str], None] = unheard,
         guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Add an object (`obj` itself is not touched). Raises 400, 403 and 404 about the namespace, 409, 422.
@@ -217,7 +213,7 @@ class Registry:
         manager: str = "localkube",
         dry_run: bool = False,
         unknown: str = "Ignore",
-        warn: Callable[[str], None] = _ignore,
+        warn: Callable[[str], None] = unheard,
         guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Replace an object (or its status). Raises 400, 404, 409 on a stale resourceVersion, 422."""
@@ -239,7 +235,7 @@ class Registry:
         force: bool = False,
         dry_run: bool = False,
         unknown: str = "Ignore",
-        warn: Callable[[str], None] = _ignore,
+        warn: Callable[[str], None] = unheard,
         guard: Guard = _trust,
     ) -> dict[str, Any]:
         """Change an object by a patch (decoded JSON); an apply patch creates it where it is missing."""

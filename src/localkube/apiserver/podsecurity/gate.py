@@ -21,8 +21,11 @@ _SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 
 
-def admit_pod(namespace: Object, pod: Object, old: Object | None, warn: Warn) -> None:
-    """Raise 403 where a new or changed pod breaks what its namespace enforces."""
+def admit_pod(namespace: Object, pod: Object, old: Object | None, warn: Warn | None) -> None:
+    """Raise 403 where a new or changed pod breaks what its namespace enforces.
+
+    `warn` None here and below: nobody would hear of it.
+    """
     found = policy.of_labels(namespace["metadata"].get("labels"))
     if found.enforce.level == found.warn.level == PRIVILEGED:
         return
@@ -33,7 +36,8 @@ def admit_pod(namespace: Object, pod: Object, old: Object | None, warn: Warn) ->
     if broken:
         text = ", ".join(str(violation) for violation in broken)
         raise forbidden("pods", metadata.get("name", ""), f'violates PodSecurity "{found.enforce}": {text}')
-    _warn(found.warn, metadata, spec, warn)
+    if warn is not None:
+        _warn(found.warn, metadata, spec, warn)
 
 
 def admit_workload(namespace: Object, template: Object, warn: Warn) -> None:
@@ -43,7 +47,7 @@ def admit_workload(namespace: Object, template: Object, warn: Warn) -> None:
 
 
 def admit_namespace(
-    namespace: Object, old: Object | None, pods: Callable[[], Iterable[Object]], warn: Warn
+    namespace: Object, old: Object | None, pods: Callable[[], Iterable[Object]], warn: Warn | None
 ) -> None:
     """Raise 422 for labels that mean nothing; `pods` lists those that are in the namespace already."""
     labels = namespace["metadata"].get("labels")
@@ -51,7 +55,7 @@ def admit_namespace(
     errors = policy.validate(labels)
     if errors and (old is None or errors != policy.validate(before)):
         raise _invalid(namespace, errors)
-    if old is None:
+    if old is None or warn is None:
         return
     enforce, was = policy.of_labels(labels).enforce, policy.of_labels(before).enforce
     relaxed = enforce.minor == was.minor and LEVELS.index(enforce.level) <= LEVELS.index(was.level)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from localkube.apiserver.podresources import Amounts, plus
-from localkube.apiserver.quantity import minus, value_of
+from localkube.apiserver.quantity import minus, total, value_of
 from localkube.apiserver.quota.scopes import in_scope
 from localkube.apiserver.quota.usage import IGNORED, Evaluator, evaluator, missing
 from localkube.apiserver.resources import Resource, Resources
@@ -50,9 +50,9 @@ class Ledger:
         counted = evaluator(resource.key)
         if old is not None and not counted.on_update:
             return []
-        quotas = self._store.list(QUOTAS, namespace)
-        if not quotas:
+        if not self._store.table(QUOTAS).items:
             return []
+        quotas = self._store.list(QUOTAS, namespace)
         concerned: list[tuple[Object, list[str]]] = []
         for version in quotas:
             quota = version.object
@@ -112,7 +112,7 @@ class Ledger:
         """What is taken of a quota, counted anew: every name of its `hard` that is counted at all."""
         namespace = quota["metadata"]["namespace"]
         hard: Amounts = quota["spec"].get("hard") or {}
-        total: Amounts = {}
+        parts: dict[str, list[str]] = {}
         for resource in self._resources:
             if not resource.namespaced or resource.key in IGNORED:
                 continue
@@ -120,11 +120,14 @@ class Ledger:
             names = [name for name in hard if counted.counts(name)]
             if not names:
                 continue
-            total |= dict.fromkeys(names, "0")
+            parts |= {name: [] for name in names}
             for version in self._store.list(resource.key, namespace):
-                if in_scope(quota, resource.key, version.object):
-                    total = plus(total, _only(counted.usage(version.object, now), names))
-        return {name: total[name] for name in sorted(total)}
+                if not in_scope(quota, resource.key, version.object):
+                    continue
+                for name, text in counted.usage(version.object, now).items():
+                    if name in parts:
+                        parts[name].append(text)
+        return {name: total(texts) for name, texts in sorted(parts.items())}
 
 
 def _only(amounts: Amounts, names: list[str]) -> Amounts:

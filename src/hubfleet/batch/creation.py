@@ -19,6 +19,7 @@ in between. What remains is a process that is frozen for all that time between i
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -45,10 +46,23 @@ _decode_owner = msgspec.json.Decoder(Owner).decode
 
 
 async def create(
-    client: Client, plan: Plan, budget: Budget, on_behalf_of: Impersonation | None = None
+    client: Client,
+    plan: Plan,
+    budget: Budget,
+    on_behalf_of: Impersonation | None = None,
+    undo: Callable[[], Awaitable[object]] | None = None,
 ) -> msgspec.Raw:
-    """The Job or CronJob as the API server stored it. Raises KubeError, after undoing."""
-    return await _Creation(client, plan, budget, on_behalf_of).run()
+    """The Job or CronJob as the API server stored it. Raises KubeError, after undoing.
+
+    `undo` is what else there is to undo: not where the Job may yet be made, or its parts may still be there.
+    """
+    creation = _Creation(client, plan, budget, on_behalf_of)
+    try:
+        return await creation.run()
+    except KubeError:
+        if undo is not None and creation.undone:
+            await undo()
+        raise
 
 
 class _Creation:
@@ -58,6 +72,7 @@ class _Creation:
         self._budget = budget
         self._on_behalf_of = on_behalf_of
         self._job_was_sent = False
+        self.undone = False
         self._parts = [(SECRETS, plan.secret), *((CONFIGMAPS, each) for each in plan.config_maps)]
 
     async def run(self) -> msgspec.Raw:
@@ -121,6 +136,7 @@ class _Creation:
                 self._log("left to the collector: the job may yet be made", error=str(error))
                 return
             await _all(*(self._remove(of, each["metadata"]["name"], budget) for of, each in self._parts))
+            self.undone = True
         except KubeError as e:
             self._log("left to the collector", error=str(e))
 

@@ -30,6 +30,7 @@ WORKLOAD_LABEL = OURS + "workload"
 SUBMISSION_LABEL = OURS + "submission"  # the same on a Job and its parts, different for every submission
 EXPIRES_LABEL = OURS + "expires"  # on a part without an owner yet: the Unix time when it may be collected
 OWNER_ANNOTATION = OURS + "owner"  # on a part: `Job/NAME` or `CronJob/NAME`, which will own it
+TOKEN_ANNOTATION = OURS + "token"  # on a CronJob: the id of the token that was issued for it, or why none was
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 UNPACK_RESOURCES = {
@@ -47,13 +48,17 @@ _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 class Requester(msgspec.Struct, frozen=True):
-    """Whom a submission is for. `token` is theirs: the job acts as them; it is not in the repr."""
+    """Whom a submission is for. `token` is theirs: the job acts as them; it is not in the repr.
+
+    `token_mark` is what a CronJob says of its token (`crontokens`).
+    """
 
     username: str
     label: str  # the username as a label's value
     namespace: str
     hub: str
     token: str
+    token_mark: str = ""
 
     def __repr__(self) -> str:
         return f"Requester({self.username!r}, namespace={self.namespace!r})"
@@ -154,6 +159,8 @@ def plan(
     owner["metadata"] |= {"name": name, "namespace": requester.namespace}
     owner["metadata"].pop("generateName", None)
     owner["metadata"]["labels"][SUBMISSION_LABEL] = submission_id
+    if requester.token_mark:
+        owner["metadata"]["annotations"][TOKEN_ANNOTATION] = requester.token_mark
 
     # A job that was given its name by the user may have had a namesake, whose parts are still being deleted.
     parts = name if submission.generate_name else f"{name}-{submission_id[:SUFFIX_LENGTH]}"

@@ -5,11 +5,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 
-from hubfleet.batch import creation, manifests, submission, workloads
+from hubfleet.batch import creation, crontokens, manifests, submission, workloads
+from hubfleet.batch.crontokens import CronToken, CronTokens
 from hubfleet.batch.logs import Logs, Target
 from hubfleet.batch.manifests import Requester
 from hubfleet.batch.profiles import Profiles
@@ -17,6 +20,7 @@ from hubfleet.batch.review import Reviewer
 from hubfleet.batch.submission import NAME_LIMITS, Kind, Submission
 from hubfleet.batch.workloads import Answer, Workloads
 from hubfleet.errors import UserError
+from hubfleet.identity.tokens import HubTokens
 from hubfleet.identity.user import User
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster, Clusters
@@ -53,6 +57,7 @@ class BatchService:
         settings: BatchSettings,
         clusters: Clusters,
         namespaces: Namespaces,
+        tokens: HubTokens,
         *,
         hub: str,
         policy: PolicySettings = NOTHING_SET,
@@ -64,6 +69,7 @@ class BatchService:
         self.policies = Policies(policy)
         self.reviewer = Reviewer(self.profiles, self.template)
         self.hub = hub
+        self.tokens = tokens
         self._clusters = clusters
         self._namespaces = namespaces
         self._wings: dict[str, ClusterBatch] = {}
@@ -95,6 +101,7 @@ class ClusterBatch:
         self.settings = service.settings
         self._cluster = cluster
         self._namespaces = namespaces
+        self._tokens = CronTokens(service.tokens, cluster=cluster.name)
         self._stack = AsyncExitStack()
         self._under_way: set[asyncio.Task[bytes]] = set()
         self.jobs = workloads.jobs(cluster.client)
@@ -140,9 +147,17 @@ class ClusterBatch:
 
     async def delete(self, user: User, what: Workloads, name: str) -> bytes:
         budget = self._budget()
-        return await self._as_user(
-            user, budget, what.missing(name), lambda place, whom: what.delete(place, name, budget, whom)
-        )
+        mark = ""
+
+        async def call(place: str, whom: Impersonation | None) -> bytes:
+            nonlocal mark
+            if what is self.cron_jobs:
+                mark = crontokens.mark_of(await what.read(place, name, budget, whom))
+            return await what.delete(place, name, budget, whom)
+
+        answer = await self._as_user(user, budget, what.missing(name), call)
+        await self._tokens.revoke(user, mark)
+        return answer
 
     async def find_log(self, user: User, name: str, *, pods_only: bool = False) -> Target:
         """What `name` is: a job, or a pod. Raises NotFound."""
@@ -200,12 +215,8 @@ class ClusterBatch:
         while True:
             namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
             whom = await self._namespaces.identity(self._cluster, namespace, budget=budget)
-            if checked.code is not None and len(checked.code.data) > BIG_CODE:
-                plan = await asyncio.to_thread(self._plan, user, checked, namespace)
-            else:
-                plan = self._plan(user, checked, namespace)
             try:
-                raw = await creation.create(self._cluster.client, plan, budget, whom)
+                raw = await self._attempt(user, checked, namespace, whom, budget)
             except AlreadyExists:
                 attempts -= 1
                 if attempts <= 0:
@@ -220,10 +231,38 @@ class ClusterBatch:
                 what = self.jobs if checked.kind == "Job" else self.cron_jobs
                 return what.learn(raw)
 
-    def _plan(self, user: User, checked: Submission, namespace: str) -> manifests.Plan:
+    async def _attempt(
+        self, user: User, checked: Submission, namespace: str, whom: Impersonation | None, budget: Budget
+    ) -> msgspec.Raw:
         name = checked.name or manifests.generated_name(
             checked.generate_name, secrets.randbits(64), NAME_LIMITS[checked.kind]
         )
+        submission_id = secrets.token_hex(8)
+        token, undo = CronToken(user.token, ""), None
+        if checked.kind == "CronJob":
+            token = await self._tokens.issue(user, namespace, name, submission_id)
+            undo = partial(self._tokens.revoke, user, token.mark)
+        try:
+            arguments = (user, checked, namespace, name, submission_id, token)
+            if checked.code is not None and len(checked.code.data) > BIG_CODE:
+                plan = await asyncio.to_thread(self._plan, *arguments)
+            else:
+                plan = self._plan(*arguments)
+        except UserError:
+            if undo is not None:
+                await undo()
+            raise
+        return await creation.create(self._cluster.client, plan, budget, whom, undo)
+
+    def _plan(
+        self,
+        user: User,
+        checked: Submission,
+        namespace: str,
+        name: str,
+        submission_id: str,
+        token: CronToken,
+    ) -> manifests.Plan:
         policy = self._service.policies.of(user.groups)
         plan = manifests.plan(
             checked,
@@ -232,12 +271,13 @@ class ClusterBatch:
                 label=username_label(user.name),
                 namespace=namespace,
                 hub=self._service.hub,
-                token=user.token,
+                token=token.secret,
+                token_mark=token.mark,
             ),
             self.settings,
             self._service.template,
             name=name,
-            submission_id=secrets.token_hex(8),
+            submission_id=submission_id,
             expires=int(time.time() + self.settings.part_expiry),
             policy=policy,
         )

@@ -97,10 +97,15 @@ class Workloads:
         self, namespace: str, name: str, budget: Budget, on_behalf_of: Impersonation | None = None
     ) -> Answer:
         """One object that we have not heard of: the cluster is asked. Raises NotFound."""
-        raw = await self._client.get(
+        return self._encode(await self.read(namespace, name, budget, on_behalf_of)), {}
+
+    async def read(
+        self, namespace: str, name: str, budget: Budget, on_behalf_of: Impersonation | None = None
+    ) -> msgspec.Raw:
+        """One object as the API server has it, whatever we have heard. Raises NotFound."""
+        return await self._client.get(
             self.resource, namespace, name, type=msgspec.Raw, on_behalf_of=on_behalf_of, budget=budget
         )
-        return self._encode(raw), {}
 
     async def delete(
         self, namespace: str, name: str, budget: Budget, on_behalf_of: Impersonation | None = None

@@ -64,9 +64,10 @@ class _Scopes(msgspec.Struct, frozen=True):
 
 
 class HubTokens:
-    """`async with HubTokens(settings.hub) as tokens`."""
+    """`async with HubTokens(settings.hub) as tokens`. `service` is who we are at the Hub."""
 
     def __init__(self, settings: HubSettings, *, clock: Callable[[], float] = time.monotonic):
+        self.service = settings.service_name
         self._settings = settings
         self._url = settings.api_url.rstrip("/")
         self._clock = clock

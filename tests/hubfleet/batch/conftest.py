@@ -20,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from hubfleet.batch.service import BatchService
+from hubfleet.identity.tokens import HubTokens
 from hubfleet.identity.user import User
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
@@ -27,7 +28,7 @@ from hubfleet.kube.clusters import Clusters
 from hubfleet.kube.errors import ApiError, KubeError, NotFound
 from hubfleet.kube.request import Request
 from hubfleet.kube.resources import CONFIGMAPS, CRONJOBS, JOBS, NAMESPACES, SECRETS, Resource
-from hubfleet.settings import BatchSettings, ClusterSettings, TenancySettings
+from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, TenancySettings
 from hubfleet.tenancy.naming import namespace_for
 from hubfleet.tenancy.provisioning import Namespaces
 
@@ -344,7 +345,10 @@ async def opened(kubeconfig: Path, context: str = "", **batch: Any) -> AsyncIter
     async with AsyncExitStack() as stack:
         clusters = await stack.enter_async_context(Clusters((cluster,), environ=os.environ))
         namespaces = Namespaces(TenancySettings(), labels=settings.labels, hub="test")
-        yield await stack.enter_async_context(BatchService(settings, clusters, namespaces, hub="test"))
+        tokens = await stack.enter_async_context(HubTokens(HubSettings()))
+        yield await stack.enter_async_context(
+            BatchService(settings, clusters, namespaces, tokens, hub="test")
+        )
 
 
 def user(person: Person) -> User:

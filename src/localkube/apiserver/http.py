@@ -186,7 +186,7 @@ def _unserved(target: Target) -> StatusError:
 def _handler(resource: Resource, target: Target, exchange: Exchange) -> Handler:
     method = exchange.method
     if target.subresource:
-        if target.subresource not in resource.subresources and target.subresource != "eviction":
+        if target.subresource not in resource.subresources:
             if target.subresource in _ELSEWHERE:
                 raise status.not_implemented(f"localkube does not serve {target.plural}/{target.subresource}")
             raise status.no_such_path()

@@ -63,7 +63,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "", "v1", "pods", "pod", "Pod", "PodList", True,
         "io.k8s.api.core.v1.Pod",
-        short_names=("po",), categories=("all",), subresources=("binding", "log", "status"),
+        short_names=("po",), categories=("all",), subresources=("binding", "eviction", "log", "status"),
     ),
     Resource(
         "", "v1", "secrets", "secret", "Secret", "SecretList", True,

@@ -189,7 +189,7 @@ def _guard(x: Exchange) -> Guard:
     def guard(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
         if old is None and x.allowed.verb != "create":
             # a PUT or an apply that finds nothing creates, and so needs the right to create as well
-            x.access.authorizer.require(x.allowed._replace(verb="create"))
+            x.access.authorizer.require(x.allowed._replace(verb="create", namespace=x.namespace))
         escalation.check(x.access.authorizer, x.allowed, resource, old, new)
 
     return guard

@@ -113,6 +113,27 @@ def test_subresources_are_not_their_resource(cluster: Cluster) -> None:
     refused(cluster.as_user(ALICE, "GET", "/api/v1/namespaces/{}/serviceaccounts/bot"))
 
 
+def test_a_subresource_belongs_to_one_resource(cluster: Cluster) -> None:
+    """Whoever may do everything with jobs cannot evict a pod by calling it one."""
+    cluster.grant("r", rule("*", "*", "batch"), to=user(ALICE))
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    cluster.post(f"/api/v1/namespaces/{cluster.name}/pods", pod)
+    for subresource in ("eviction", "binding", "token", "finalize"):
+        path = f"/apis/batch/v1/namespaces/{{}}/jobs/p/{subresource}"
+        assert cluster.as_user(ALICE, "POST", path, {}).code == 404
+    refused(cluster.as_user(ALICE, "POST", "/api/v1/namespaces/{}/pods/p/eviction", {}))
+    assert cluster.api.call("GET", f"/api/v1/namespaces/{cluster.name}/pods/p").code == 200
+
+
+def test_a_namespace_is_made_at_the_cluster_scope(cluster: Cluster) -> None:
+    cluster.grant("r", rule("create patch", "namespaces"), to=user(ALICE))
+    kind = {"content_type": "application/apply-patch+yaml"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.name, "labels": {"a": "b"}}}
+    path = "/api/v1/namespaces/{}?fieldManager=me"
+    assert cluster.as_user(ALICE, "PATCH", path, body, **kind).code == 200
+    refused(cluster.as_user(ALICE, "POST", "/api/v1/namespaces", body))
+
+
 @pytest.mark.parametrize(
     "path",
     [

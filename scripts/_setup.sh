@@ -86,7 +86,7 @@ setup_proxy() {
 # What pods and the proxy run on. First of all, for it is what may be missing where we are not root.
 setup_system() {
   local wanted=(bubblewrap=bwrap nodejs=node npm=npm "$@")
-  # A pod has a network of its own where we may make one; without, localkube says so and goes on.
-  if [ "$(id -u)" = 0 ]; then wanted+=(iproute2=ip); fi
+  # A pod has a network of its own, and network policies, where we may make them; without, localkube says so and goes on.
+  if [ "$(id -u)" = 0 ]; then wanted+=(iproute2=ip nftables=nft); fi
   debian "${wanted[@]}"
 }

@@ -22,7 +22,7 @@ from msgspec import Meta
 from hubfleet import environment
 from hubfleet.errors import SettingsError
 from hubfleet.policysettings import PolicySettings
-from hubfleet.strict import convert, decode_yaml
+from hubfleet.strict import convert, decode_yaml, problems
 
 Seconds = Annotated[float, Meta(gt=0)]
 Bytes = Annotated[int, Meta(ge=1)]
@@ -260,17 +260,27 @@ class Settings(Base, frozen=True):
         return host.strip("[]"), int(port)
 
 
-def load(text: str | None, environ: Mapping[str, str], read_file: Callable[[str], str]) -> Settings:
+def load(
+    text: str | None,
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str],
+    *,
+    file: str = "settings",
+) -> Settings:
     """The settings that the YAML document `text`, the environment and the files that they name amount to.
 
-    `read_file(path)` returns a file's text or raises OSError. Raises SettingsError with every problem found.
+    `read_file(path)` returns a file's text or raises OSError; `file` is what the text itself is called.
+    Raises SettingsError with every problem found.
     """
-    written = decode_yaml("settings", text or "")
+    written = decode_yaml(file, text or "")
     if written is None:
         written = {}
     if not isinstance(written, dict):
-        raise SettingsError(["settings: expected a map of settings at the top of the file"])
-    merged = _merge(environment.settings_tree(environ, read_file), written)
+        raise SettingsError([f"{file}: expected a map of settings at the top of the file"])
+    try:
+        merged = _merge(environment.settings_tree(environ, read_file), written)
+    except SettingsError as e:
+        raise SettingsError([*e.problems, *problems(written, Settings)]) from e
     if written.get("clusters") is None:
         merged["clusters"] = [_only_cluster(environ, read_file)]
     settings = convert(merged, Settings)
@@ -286,7 +296,7 @@ def read(path: str | None) -> Settings:
         raise SettingsError([f"{path}: {e.strerror or e}"]) from e
     except UnicodeDecodeError as e:
         raise SettingsError([f"{path}: not UTF-8: {e}"]) from e
-    return load(text, os.environ, _read_file)
+    return load(text, os.environ, _read_file, file=path or "settings")
 
 
 def _read_file(path: str) -> str:

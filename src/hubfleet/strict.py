@@ -35,14 +35,42 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
-def convert(data: Any, type: type[T], *, where: str = "") -> T:
-    """`data` as `type`; raises SettingsError with all unknown keys, or else with the first wrong value."""
-    if problems := list(unknown_keys(data, type, where)):
-        raise SettingsError(problems)
+def convert(data: Any, type: type[T]) -> T:
+    """`data` as `type`; raises SettingsError with everything that is wrong with it."""
+    if found := problems(data, type):
+        raise SettingsError(found)
+    return msgspec.convert(data, type, strict=True)
+
+
+def problems(data: Any, type_: Any, path: str = "") -> list[str]:
+    """One line for each thing in `data` that `type_` does not allow: unknown keys, wrong values.
+
+    What a struct checks as a whole is looked at once its parts are right.
+    """
+    struct = _struct(type_)
+    found: list[str] = []
+    if struct is not None and isinstance(data, dict):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        for key, value in data.items():
+            at = f"{path}.{key}" if path else str(key)
+            if key in fields:
+                found += problems(value, fields[key], at)
+            else:
+                found.append(f"{at}: unknown key{_suggestion(str(key), fields)}")
+    elif isinstance(data, dict) and get_origin(type_) is dict:
+        item = get_args(type_)[1]
+        found = [p for key, value in data.items() for p in problems(value, item, f"{path}.{key}")]
+    elif isinstance(data, list | tuple):
+        item = next((a for a in get_args(type_) if _struct(a) is not None), None)
+        if item is not None:
+            found = [p for i, value in enumerate(data) for p in problems(value, item, f"{path}[{i}]")]
+    if found:
+        return found
     try:
-        return msgspec.convert(data, type, strict=True)
+        msgspec.convert(data, type_, strict=True)
     except msgspec.ValidationError as e:
-        raise SettingsError([_problem(str(e), where)]) from e
+        return [_problem(str(e), path)]
+    return []
 
 
 def _problem(message: str, where: str) -> str:
@@ -54,28 +82,6 @@ def _problem(message: str, where: str) -> str:
     text = re.sub(r"`object`", "a map", text)
     text = re.sub(r"`array`", "a list", text)
     return f"{at}: {text}" if at else text
-
-
-def unknown_keys(data: Any, type_: Any, path: str = "") -> list[str]:
-    """One line for each key of `data` that the structs in `type_` do not have, and the nearest they do."""
-    struct = _struct(type_)
-    if struct is not None and isinstance(data, dict):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-        problems = []
-        for key, value in data.items():
-            at = f"{path}.{key}" if path else str(key)
-            if key in fields:
-                problems += unknown_keys(value, fields[key], at)
-            else:
-                problems.append(f"{at}: unknown key{_suggestion(str(key), fields)}")
-        return problems
-    if isinstance(data, dict) and get_origin(type_) is dict:
-        item = get_args(type_)[1]
-        return [p for key, value in data.items() for p in unknown_keys(value, item, f"{path}.{key}")]
-    if isinstance(data, list | tuple):
-        item = next((a for a in get_args(type_) if _struct(a) is not None), None)
-        return [p for i, value in enumerate(data) for p in unknown_keys(value, item, f"{path}[{i}]")]
-    return []
 
 
 def _struct(type_: Any) -> type[msgspec.Struct] | None:

@@ -115,6 +115,32 @@ def test_all_unknown_keys_are_named_at_once() -> None:
     assert [problem.split(":")[0] for problem in found] == ["hub.a", "batch.b", "clusters[0].c", "d"]
 
 
+def test_everything_that_is_wrong_is_named_at_once() -> None:
+    """Unknown keys, wrong values, parts that are wrong as a whole; of the file and of the environment."""
+    found = problems(
+        """
+        listen: here
+        hub: {api_url: ftp://x, nme: y}
+        clusters: [{name: UPPER, budget: soon}, {context: a}]
+        tenancy: {quota: {hard: {cpu: "1", pods: -1}, groups: {staff: {memory: many}}}}
+        batch: {prefix: services}
+        """,
+        {"LOG_LEVEL": "loud"},
+    )
+    assert [problem.split(":")[0] for problem in found] == [
+        "LOG_LEVEL",
+        "listen",
+        "hub.api_url",
+        "hub.nme",
+        "clusters[0].name",
+        "clusters[0].budget",
+        "clusters[1]",
+        "tenancy.quota.hard.pods",
+        "tenancy.quota.groups.staff.memory",
+        "batch",
+    ]
+
+
 def outcome(text: str) -> Settings | str:
     """The settings, or the words of the error."""
     try:
@@ -340,6 +366,16 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Any) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="not UTF-8"):
         read(str(tmp_path / "binary"))
+
+
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "hubfleet.yaml"
+    for text, problem in (("hub: [", "line 1, column 7: "), ("- a", "expected a map of settings")):
+        path.write_text(text)
+        with pytest.raises(SettingsError) as caught:
+            read(str(path))
+        (found,) = caught.value.problems
+        assert found.startswith(f"{path}: {problem}")
 
 
 def test_secrets_are_not_printed() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from localkube.apiserver import quantity
+from localkube.apiserver import podresources, quantity
 
 Object = dict[str, Any]
 Amounts = Mapping[str, Decimal]
@@ -33,26 +33,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
-    """What a pod asks for: its containers together, or its largest init container if that is more."""
-    spec = pod["spec"]
-    total: dict[str, Decimal] = {}
-    for container in spec["containers"]:
-        _add(total, _requests(container))
-    largest: dict[str, Decimal] = {}
-    sidecars: dict[str, Decimal] = {}
-    for container in spec.get("initContainers") or ():
-        wanted = dict(sidecars)
-        _add(wanted, _requests(container))
-        if container.get("restartPolicy") == "Always":
-            # a sidecar stays beside all that come after it
-            sidecars = dict(wanted)
-            _add(total, _requests(container))
-        for name, amount in wanted.items():
-            largest[name] = max(largest.get(name, amount), amount)
-    for name, amount in largest.items():
-        total[name] = max(total.get(name, amount), amount)
-    _add(total, _amounts(spec.get("overhead") or {}))
-    return total
+    """What a pod asks for."""
+    return _amounts(podresources.requests(pod["spec"]))
 
 
 def allocatable(node: Object) -> dict[str, Decimal]:
@@ -129,15 +111,6 @@ def _counted(counts: dict[str, int]) -> str:
 
 def _amounts(texts: Mapping[str, str]) -> dict[str, Decimal]:
     return {name: quantity.parse(str(text)).value for name, text in texts.items()}
-
-
-def _requests(container: Object) -> dict[str, Decimal]:
-    return _amounts((container.get("resources") or {}).get("requests") or {})
-
-
-def _add(total: dict[str, Decimal], more: Amounts) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, Decimal(0)) + amount
 
 
 def _tolerated(taint: Object, tolerations: Sequence[Object]) -> bool:

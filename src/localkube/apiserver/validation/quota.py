@@ -45,6 +45,7 @@ _ONLY_EXISTS = (
     "ResourceQuotaScopeCrossNamespacePodAffinity"
 )
 _LIMIT_TYPES = ("Pod", "Container", "PersistentVolumeClaim")
+_AMOUNTS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
 def resource_quota(obj: Object) -> list[FieldError]:
@@ -161,16 +162,13 @@ def limit_range(obj: Object) -> list[FieldError]:
             errors.append(duplicate(f"{path}.type", item["type"]))
         seen.add(item["type"])
         errors += _limit_names(item, path)
-        for name in sorted({name for field in ("max", "min", *_DEFAULTS) for name in item.get(field) or ()}):
+        for name in sorted({name for field in _AMOUNTS for name in item.get(field) or ()}):
             errors += _limit_order(item, name, path)
     return errors
 
 
 def limit_range_update(new: Object, old: Object) -> list[FieldError]:
     return limit_range(new)
-
-
-_DEFAULTS = ("default", "defaultRequest", "maxLimitRequestRatio")
 
 
 def _limit_type(value: str, path: str) -> list[FieldError]:

@@ -15,13 +15,13 @@ from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.discovery import discover
-from hubfleet.kube.errors import ApiError, Forbidden, NotFound
+from hubfleet.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound
 from hubfleet.kube.resources import PRIORITYCLASSES, Resource
 from hubfleet.settings import TenancySettings
 from hubfleet.tenancy import manifests
 from hubfleet.tenancy.accounts import PATIENCE, Accounts
 from hubfleet.tenancy.manifests import Entitlement, Item
-from hubfleet.tenancy.refusals import Right, explained, missing_right
+from hubfleet.tenancy.refusals import Right, explained, going, missing_right
 
 log = structlog.get_logger(__name__)
 
@@ -140,13 +140,18 @@ class Furnisher:
         marks: Mapping[str, str],
         budget: Budget,
     ) -> None:
-        resource = await self._resource(cluster, manifest["apiVersion"], manifest["kind"], budget)
+        kind, api_version = str(manifest["kind"]), str(manifest["apiVersion"])
+        try:
+            resource = await self._resource(cluster, api_version, kind, budget)
+        except NotFound as e:
+            unknown = Resource("", "", f"{kind} of {api_version}", kind)
+            raise refusal(e, "get", unknown, namespace) from e
         place = namespace if resource.namespaced else None
         # What is in no namespace is everybody's, and says of nobody that it is theirs.
         body = manifests.labelled(manifest, {**self._labels, **(marks if place else {})}, place or "")
         try:
             await cluster.client.apply(resource, place, body, budget=budget)
-        except Forbidden as e:
+        except ApiError as e:
             raise refusal(e, "write", resource, namespace) from e
 
     async def _resource(self, cluster: Cluster, api_version: str, kind: str, budget: Budget) -> Resource:
@@ -216,6 +221,15 @@ def refusal(error: ApiError, verb: str, resource: Resource, namespace: str) -> E
             503,
             f"Your namespace on cluster {error.cluster} cannot be provided, for the cluster has no "
             f"{resource.key}: ask an administrator",
+        )
+    if isinstance(error, NotFound):  # the namespace itself
+        return going(error.cluster, namespace)
+    if isinstance(error, BadRequest | Invalid):
+        log.error("a cluster refuses what the settings say: tenancy", kind=resource.key, **fields)
+        return UserError(
+            503,
+            f"Your namespace on cluster {error.cluster} cannot be provided, for the cluster does not take "
+            f"what this server's settings put there: ask an administrator ({error.message})",
         )
     return error
 

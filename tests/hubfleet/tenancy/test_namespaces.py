@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 import yaml
 
 from hubfleet.cli.rbac import document
@@ -36,10 +37,12 @@ from hubfleet.kube.resources import (
 from hubfleet.policysettings import PolicyAllow, PolicySettings
 from hubfleet.settings import (
     ClusterSettings,
+    LocalQueueSettings,
     NetworkPolicySettings,
     QuotaSettings,
     Settings,
     TenancySettings,
+    load,
 )
 from hubfleet.tenancy import rights
 from hubfleet.tenancy.provisioning import Namespaces
@@ -260,8 +263,30 @@ async def test_a_namespace_that_is_being_deleted(cluster: Cluster, owner: User) 
 
 async def test_a_kind_that_the_cluster_lacks(cluster: Cluster, owner: User) -> None:
     thing = {"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": "x"}}
-    with pytest.raises(ApiError, match="has no kind Nothing in v1"):
+    with pytest.raises(UserError, match="the cluster has no Nothing of v1") as caught:
         await Namespaces(TenancySettings(manifests=(thing,))).ensure(cluster, owner)
+    assert caught.value.status == 503
+
+
+async def test_a_cluster_without_kueue_goes_without_its_queue(cluster: Cluster, owner: User) -> None:
+    try:
+        await discover(cluster.client, "kueue.x-k8s.io/v1beta1", "LocalQueue")
+    except NotFound:
+        pass
+    else:
+        pytest.skip("this cluster has Kueue")
+    settings = TenancySettings(local_queue=LocalQueueSettings(cluster_queue="batch"))
+    with structlog.testing.capture_logs() as logs:
+        assert await Namespaces(settings).ensure(cluster, owner)
+    assert "there is no Kueue: namespaces get no LocalQueue" in [entry["event"] for entry in logs]
+
+
+async def test_settings_that_the_cluster_does_not_take(cluster: Cluster, owner: User) -> None:
+    settings = TenancySettings(limits=({"type": "Container", "max": {"cpu": "much"}},))
+    with structlog.testing.capture_logs() as logs, pytest.raises(UserError, match="ask an admin") as caught:
+        await Namespaces(settings).ensure(cluster, owner)
+    assert caught.value.status == 503
+    assert "a cluster refuses what the settings say: tenancy" in [entry["event"] for entry in logs]
 
 
 # Who gets it
@@ -482,20 +507,37 @@ async def test_without_the_rights_to_act_as_users(operator: Operator, owner: Use
     binding = rights.binding(f"test-{operator.namespace}", subject, f"test-{operator.namespace}")
     await operator.apply(yaml.safe_dump_all([role, binding]))
     cluster = await operator.account("default")
+
+    def no_file(path: str) -> str:
+        raise FileNotFoundError(path)
+
+    swapped = load(None, {"KBATCH_PREFIX": "/services/kbatch"}, no_file).tenancy
+    with structlog.testing.capture_logs() as logs:
+        preferred = Namespaces(swapped)
+        namespace = await preferred.ensure(cluster, owner)
+        assert namespace.startswith("kbatch-ada-")
+        assert await preferred.identity(cluster, namespace) is None
+    (told,) = (entry for entry in logs if "written with this server's own account" in entry["event"])
+    assert (told["log_level"], told["right"]) == ("warning", "patch serviceaccounts")
+    (told,) = (entry for entry in logs if "lacks what this server's account" in entry["event"])
+    assert told["lacks"] == ["serviceaccounts"]
+
     off = NetworkPolicySettings(enabled=False)
-    preferred = Namespaces(TenancySettings(impersonation="preferred", network_policy=off))
-    namespace = await preferred.ensure(cluster, owner)
-    assert await preferred.identity(cluster, namespace) is None
-    required = Namespaces(TenancySettings(network_policy=off))
-    with pytest.raises(UserError, match="cannot be provided, for this server may not") as caught:
-        await required.ensure(cluster, owner)
-    assert caught.value.status == 503
-    with pytest.raises(UserError, match="may not act for you on cluster test: an administrator") as caught:
-        await required.identity(cluster, namespace)
-    assert caught.value.status == 503
+    required = Namespaces(TenancySettings(namespace="kbatch", network_policy=off))
+    with structlog.testing.capture_logs() as logs:
+        with pytest.raises(UserError, match="cannot be provided, for this server may not") as caught:
+            await required.ensure(cluster, owner)
+        assert caught.value.status == 503
+        with pytest.raises(UserError, match="may not act for you on cluster test: an admin") as caught:
+            await required.identity(cluster, namespace)
+        assert caught.value.status == 503
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    assert [entry["right"] for entry in errors] == [
+        "list priorityclasses.scheduling.k8s.io",
+        "patch serviceaccounts",
+    ]
+    assert all("hubfleet rbac" in entry["event"] for entry in errors)
     # What somebody asked for is not left out silently.
-    quota = TenancySettings(
-        impersonation="preferred", network_policy=off, quota=QuotaSettings(hard={"pods": 5})
-    )
+    quota = msgspec.structs.replace(swapped, quota=QuotaSettings(hard={"pods": 5}))
     with pytest.raises(UserError, match="may not patch resourcequotas"):
         await Namespaces(quota).ensure(cluster, owner)

@@ -306,8 +306,11 @@ async def test_manifests_are_applied_once_in_their_order_with_our_labels(api: Fa
 async def test_a_manifest_that_fails_is_tried_again_at_the_next_write(api: FakeTransport) -> None:
     namespaces = Namespaces(TenancySettings(manifests=(QUOTA,)))
     api.fail = lambda request: refusal(422) if "resourcequotas/q" in request.path else None
-    with pytest.raises(ApiError, match="said 422"):
+    with pytest.raises(
+        UserError, match=r"does not take what this server's settings .* \(said 422\)"
+    ) as caught:
         await namespaces.ensure(api.cluster, ADA)
+    assert caught.value.status == 503
     api.fail = lambda _: None
     await namespaces.ensure(api.cluster, ADA)
     assert f"{PATH}/resourcequotas/q" in api.objects
@@ -315,8 +318,9 @@ async def test_a_manifest_that_fails_is_tried_again_at_the_next_write(api: FakeT
 
 async def test_a_kind_that_the_cluster_does_not_have(api: FakeTransport) -> None:
     namespaces = Namespaces(TenancySettings(manifests=({**QUOTA, "kind": "Quota"},)))
-    with pytest.raises(ApiError, match="cluster west has no kind Quota in v1"):
+    with pytest.raises(UserError, match="for the cluster has no Quota of v1: ask an administrator") as caught:
         await namespaces.ensure(api.cluster, ADA)
+    assert caught.value.status == 503
 
 
 async def test_one_that_is_being_deleted(api: FakeTransport) -> None:

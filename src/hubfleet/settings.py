@@ -100,7 +100,7 @@ class HubSettings(Base, frozen=True):
 
     name: str = "jupyterhub"  # told apart by this in the label hubfleet.dev/hub, where hubs share a cluster
     api_url: Url = environment.DEFAULT_HUB_API_URL
-    api_token: str = ""  # of this service; used for nothing: users are checked with their own tokens
+    api_token: str = ""  # of this service: for cron jobs' tokens; users are checked with their own
     public_url: str = ""  # used for nothing; JUPYTERHUB_HOST of an existing deployment lands here
     access_scopes: tuple[str, ...] = ()  # a token needs one of these; () derives it from `service_name`
     service_name: str = ""

@@ -5,7 +5,9 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from typing import Any
 
 import click
 import structlog
@@ -13,7 +15,9 @@ import uvloop
 
 from hubfleet import logs
 from hubfleet.batch.collector import Collector
+from hubfleet.batch.crontokens import Sweeper
 from hubfleet.cli.settings import config_option, readable_errors
+from hubfleet.identity.tokens import HubTokens
 from hubfleet.kube.clusters import Cluster, Clusters
 from hubfleet.kube.lease import Elector
 from hubfleet.settings import Settings, read
@@ -31,7 +35,7 @@ log = structlog.get_logger(__name__)
 @click.command()
 @config_option
 def controller(*, config: str | None) -> None:
-    """Do what must run once for all servers: collect what dead submissions left behind."""
+    """Do what must run once for all servers: collect what dead submissions and deleted cron jobs left."""
     with readable_errors():
         settings = read(config)
         logs.configure(settings.log)
@@ -48,21 +52,38 @@ async def run(settings: Settings) -> None:
     identity = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     namespaces = Namespaces(settings.tenancy, labels=settings.batch.labels, hub=settings.hub.name)
     try:
-        async with Clusters(settings.clusters) as clusters, asyncio.TaskGroup() as tasks:
+        async with (
+            HubTokens(settings.hub) as tokens,
+            Clusters(settings.clusters) as clusters,
+            asyncio.TaskGroup() as tasks,
+        ):
             for cluster in clusters.values():
-                tasks.create_task(control(cluster, identity, namespaces, hub=settings.hub.name))
+                hub = settings.hub.name
+                collector = Collector(cluster.client, partial(namespaces.identity, cluster), hub=hub)
+                work = [collector.run]
+                if settings.hub.api_token:
+                    sweeper = Sweeper(cluster.client, tokens, hub=hub, grace=settings.batch.part_expiry)
+                    work.append(sweeper.run)
+                tasks.create_task(control(cluster, identity, work))
             log.info("controlling", clusters=list(clusters), identity=identity)
     except asyncio.CancelledError:
         log.info("stopped")
 
 
-async def control(cluster: Cluster, identity: str, namespaces: Namespaces, *, hub: str) -> None:
-    """Everything that runs once in this cluster, while we hold its Lease; until cancelled."""
+async def control(
+    cluster: Cluster, identity: str, work: Iterable[Callable[[], Coroutine[Any, Any, None]]]
+) -> None:
+    """All the `work` that runs once in this cluster, while we hold its Lease; until cancelled."""
     elector = Elector(cluster.client, cluster.namespace_of_context, LEASE, identity)
-    collector = Collector(cluster.client, partial(namespaces.identity, cluster), hub=hub)
+
+    async def all_of_it() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for each in work:
+                tasks.create_task(each())
+
     while True:
         try:
-            await elector.run(collector.run)
+            await elector.run(all_of_it)
         except Exception:  # a fault met in one cluster must not end the work in the others
             log.exception("the work in a cluster failed, beginning again", cluster=cluster.name)
         await asyncio.sleep(PAUSE)

@@ -17,8 +17,6 @@ from hubfleet.kube.client import Client
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import NotFound
 from hubfleet.kube.resources import LEASES
-from hubfleet.settings import TenancySettings
-from hubfleet.tenancy.provisioning import Namespaces
 
 
 @pytest.fixture
@@ -77,7 +75,7 @@ async def test_a_fault_in_one_round_does_not_end_the_work(
     rounds = 0
     done = asyncio.Event()
 
-    async def run(_: object) -> None:
+    async def work() -> None:
         nonlocal rounds
         rounds += 1
         if rounds == 1:
@@ -86,10 +84,7 @@ async def test_a_fault_in_one_round_does_not_end_the_work(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(controller, "PAUSE", 0.0)
-    monkeypatch.setattr("hubfleet.batch.collector.Collector.run", run)
-    working = asyncio.create_task(
-        controller.control(Cluster("a", client, "default"), "me", Namespaces(TenancySettings()), hub="test")
-    )
+    working = asyncio.create_task(controller.control(Cluster("a", client, "default"), "me", [work]))
     async with asyncio.timeout(10):
         await done.wait()
     assert await holder() == "me"

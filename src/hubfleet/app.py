@@ -110,13 +110,19 @@ def create_app(settings: Settings) -> Litestar:
 
 
 def _enforceable(settings: Settings) -> TenancySettings:
-    """With it decided what the API server enforces. Raises ValueError where the job template forbids that."""
+    """With it decided what the API server enforces, beside the job template.
+
+    Raises ValueError for a template that is none, SettingsError for one that forbids what is asked for.
+    """
     template = parse_template(settings.batch.job_template)
-    policy, broken = settled(settings.tenancy.policy, template)
+    try:
+        policy, broken = settled(settings.tenancy.policy, template)
+    except ValueError as e:
+        raise SettingsError([str(e)]) from e
     if broken:
         log.warning(
             "the job template is against the pod policy's level, so the API server enforces less",
-            level=settings.tenancy.policy.level,
+            policy=settings.tenancy.policy.level,
             enforced=policy.enforce,
             template=[f"{'.'.join(map(str, each.path))}: {each.message}" for each in broken],
         )

@@ -20,8 +20,9 @@ from litestar.testing import AsyncTestClient
 
 from hubfleet.app import create_app, priority_classes, warn_of_open_doors
 from hubfleet.errors import SettingsError
+from hubfleet.policysettings import PolicySettings
 from hubfleet.probes import ClusterState, Readiness
-from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, Settings, load
+from hubfleet.settings import BatchSettings, ClusterSettings, HubSettings, Settings, TenancySettings, load
 
 PREFIX = "/services/kbatch"
 
@@ -360,3 +361,24 @@ def test_the_priority_class_of_the_job_template_is_known() -> None:
     template = {"spec": {"template": {"spec": {"priority_class_name": "low"}}}}
     assert priority_classes(BatchSettings(job_template=template)) == ("low",)
     assert priority_classes(BatchSettings()) == ()
+
+
+HOST_TEMPLATE: dict[str, Any] = {
+    "spec": {"template": {"spec": {"volumes": [{"name": "fuse", "hostPath": {"path": "/fuse"}}]}}}
+}
+
+
+def test_a_job_template_against_the_policy_is_told_of_at_the_start() -> None:
+    clusters = (ClusterSettings(name="a", kubeconfig="/nowhere"),)
+    hub = HubSettings(service_name="kbatch")
+    batch = BatchSettings(job_template=HOST_TEMPLATE)
+    with structlog.testing.capture_logs() as logs:
+        create_app(Settings(hub=hub, clusters=clusters, batch=batch))
+    (warning,) = [each for each in logs if "job template" in each["event"]]
+    assert (warning["policy"], warning["enforced"]) == ("baseline", "privileged")
+    assert "hostPath" in str(warning["template"])
+    tenancy = TenancySettings(policy=PolicySettings(enforce="baseline"))
+    with pytest.raises(
+        SettingsError, match=r"tenancy\.policy\.enforce is baseline, and batch\.job_template has"
+    ):
+        create_app(Settings(hub=hub, clusters=clusters, batch=batch, tenancy=tenancy))

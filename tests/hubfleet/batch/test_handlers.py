@@ -18,7 +18,8 @@ from tests.hubfleet.batch.conftest import (
 )
 
 from hubfleet.kube.client import Client
-from hubfleet.kube.resources import JOBS, PODS
+from hubfleet.kube.errors import NotFound
+from hubfleet.kube.resources import JOBS, NAMESPACES, PODS
 
 
 def detail(answer: tuple[int, dict[str, str], bytes]) -> Any:
@@ -232,3 +233,23 @@ async def test_what_was_made_by_other_means_is_read_all_the_same(
     await client.create(JOBS, person.namespace, job)
     assert server.call("GET", "jobs/a", person.token)[0] == 200
     assert server.call("DELETE", "jobs/a", person.token)[0] == 200
+
+
+async def test_what_the_policy_refuses_is_told_whole_and_leaves_nothing(
+    server: Server, person: Person, client: Client
+) -> None:
+    sent = json.loads(body("job-0.5"))
+    pod = sent["job"]["spec"]["template"]["spec"]
+    pod |= {"host_network": True, "volumes": [{"name": "root", "host_path": {"path": "/"}}]}
+    status, headers, answer = server.call("POST", "jobs/", person.token, json.dumps(sent).encode())
+    assert status == 422
+    assert headers["content-type"].startswith("application/json")
+    found = json.loads(answer)
+    at = ["body", "job", "spec", "template", "spec"]
+    assert [each["loc"] for each in found["errors"]] == [
+        [*at, "host_network"],
+        [*at, "volumes", 0, "host_path"],
+    ]
+    assert "host_network: Pod Security baseline: namespaces of the node; allowed: false" in found["detail"]
+    with pytest.raises(NotFound):
+        await client.get(NAMESPACES, None, person.namespace)

@@ -1,12 +1,13 @@
 """ResourceQuotas: what is counted, for whom, and who is refused; over HTTP and in parts."""
 
+import contextlib
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.localkube.conftest import Answer, Localkube
 
@@ -241,12 +242,16 @@ def test_all_scopes_have_to_match() -> None:
 # admission, without controllers
 
 
-@pytest.fixture
-def registry() -> Registry:
+def empty() -> Registry:
     found = Registry()
     found.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}})
     found.create("serviceaccounts", "ns", {"metadata": {"name": "default"}})
     return found
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return empty()
 
 
 def quota(registry: Registry, hard: Object, name: str = "q", **spec: Any) -> Object:
@@ -350,6 +355,37 @@ def test_a_quota_that_grows_has_room_at_once(registry: Registry) -> None:
         "hard": {"pods": "2"},
         "used": {"pods": "2"},
     }
+
+
+SMALL = st.dictionaries(
+    st.sampled_from(["cpu", "memory"]), st.sampled_from(["1", "200m", "1500m", "64Mi", "1Gi"]), max_size=2
+)
+PODS = st.lists(st.tuples(SMALL, SMALL, st.sampled_from([None, 60]), st.booleans()), min_size=1, max_size=12)
+
+
+@given(PODS, st.integers(0, 6))
+@settings(max_examples=40, deadline=None)
+def test_the_books_are_right_and_never_above_the_limit(pods: list[Any], most: int) -> None:
+    """Whatever comes, in whatever order: what is written down is what a count finds, and fits."""
+    registry = empty()
+    quota(registry, {"pods": str(most), "count/pods": "9"}, "all")
+    quota(
+        registry, {"pods": "2", "requests.cpu": "3", "limits.memory": "2Gi"}, "some", scopes=["Terminating"]
+    )
+    for number, (requests, limits, deadline, dry_run) in enumerate(pods):
+        made = pod(f"p{number}", container(requests=requests, limits=limits))
+        if deadline:
+            made["spec"]["activeDeadlineSeconds"] = deadline
+        with contextlib.suppress(StatusError):
+            registry.create("pods", "ns", made, dry_run=dry_run)
+    for found in registry.list("resourcequotas", "ns"):
+        status = found["status"]
+        if not status:
+            # nothing that it counts was let in
+            continue
+        assert status["used"] == registry.ledger.usage(found, registry.clock())
+        for name, text in status["used"].items():
+            assert quantity.value_of(text) <= quantity.value_of(found["spec"]["hard"][name])
 
 
 # validation

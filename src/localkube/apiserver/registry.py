@@ -85,6 +85,8 @@ class Registry:
         self.resources = resources if resources is not None else Resources()
         self.clock = clock
         self.log_source: LogSource | None = None
+        self.caveats: dict[str, str] = {}
+        """By key: what to warn of whoever creates such an object."""
         self.requests = 0
         """How many requests have come over HTTP: whoever works in this process beside them gives way."""
         self.ledger = Ledger(self.store, self.resources)
@@ -196,6 +198,8 @@ class Registry:
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
         charges = self._plugins.admit(resource, new, None, "", self.clock(), warn)
+        if resource.key in self.caveats:
+            warn(self.caveats[resource.key])
         if self.exists(resource.key, namespace, name):
             raise status.already_exists(resource.key, name)
         if dry_run:

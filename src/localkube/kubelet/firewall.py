@@ -8,7 +8,7 @@ long as there is no policy there are no rules, and nothing here costs anything.
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -53,6 +53,10 @@ class Firewall:
             return "pods share the host's network"
         return "" if self._nft is not None else "the command nft (nftables) is missing"
 
+    @property
+    def _excuse(self) -> str:
+        return f"localkube stores this policy and does not enforce it: {self.obstacle}"
+
     async def admit(self, pod: dict[str, Any], place: Attachment) -> None:
         """Return when the rules know the pod. Raises OSError when they cannot be made."""
         if self.obstacle or not place.cable:
@@ -72,15 +76,15 @@ class Firewall:
 
     async def run(self) -> None:
         if self.obstacle:
+            self._registry.caveats[POLICIES] = self._excuse
             await self._follow(POLICIES, self._tell)
-            return
         async with asyncio.TaskGroup() as group:
             for key in (POLICIES, "namespaces"):
                 group.create_task(self._follow(key, lambda _: self._changed.set()))
             group.create_task(self._follow("pods", self._relabelled))
             group.create_task(self._keep())
 
-    async def _follow(self, key: str, heed: Callable[[Event], None]) -> None:
+    async def _follow(self, key: str, heed: Callable[[Event], None]) -> NoReturn:
         while True:
             watch = self._registry.watch(key)
             try:
@@ -106,10 +110,9 @@ class Firewall:
         if event.type != "ADDED":
             return
         metadata = event.object["metadata"]
-        text = f"localkube stores this policy and does not enforce it: {self.obstacle}"
         log.warning("a NetworkPolicy is not enforced", policy=metadata["name"], reason=self.obstacle)
         try:
-            self._registry.record_event(event.object, "NotEnforced", text, "Warning")
+            self._registry.record_event(event.object, "NotEnforced", self._excuse, "Warning")
         except StatusError as error:
             log.debug("no event could be written", reason=error.reason)
 

@@ -372,9 +372,11 @@ async def test_a_pod_does_not_start_before_its_rules_are_made(forbidden: Path, w
 
 @pytest.mark.parametrize("settings", [QUICK])
 async def test_where_pods_share_the_network_a_policy_says_that_it_is_not_enforced(node: Node) -> None:
-    node.create(POLICIES, {"metadata": {"name": "p"}, "spec": {}})
-    deadline = time.monotonic() + WAIT_SECONDS
     text = "localkube stores this policy and does not enforce it: pods share the host's network"
+    warnings: list[str] = []
+    node.registry.create(POLICIES, "default", {"metadata": {"name": "p"}, "spec": {}}, warn=warnings.append)
+    assert warnings == [text]
+    deadline = time.monotonic() + WAIT_SECONDS
     while ("Warning", "NotEnforced", text) not in node.events("p"):
         assert time.monotonic() < deadline, node.events("p")
         await asyncio.sleep(0.01)

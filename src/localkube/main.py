@@ -35,6 +35,7 @@ from localkube.kubelet.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _EPOCH = 1_767_225_600
 """2026-01-01: see `_first_revision`."""
 
@@ -141,10 +142,15 @@ async def _serve(options: Options, directory: Path, sock: socket.socket) -> None
         doors = access(registry, token, directory)
         for run in (run_controllers(registry, ca=ca or ""), events.expire(registry)):
             parts.append(await _start(stack, run))
+        sockets = [sock]
         if options.kubelet:
-            parts.append(await _start_kubelet(stack, options, directory, registry, port, doors.tokens))
+            kubelet, task = await _start_kubelet(stack, options, directory, registry, port, doors.tokens)
+            parts.append(task)
+            if kubelet.host_ip:
+                context, _ = _tls(options, directory, kubelet.host_ip)
+                sockets += _for_pods(options, kubelet.host_ip, port)
         api = Api(registry, doors, address=f"{options.host}:{port}")
-        listener = server.Server(api, sock, context)
+        listener = server.Server(api, sockets, context)
         parts.append(asyncio.create_task(listener.serve()))
         stack.push_async_callback(listener.stop, parts[-1])
         await listener.started()
@@ -177,8 +183,8 @@ async def _start_kubelet(
     registry: Registry,
     port: int,
     tokens: Tokens,
-) -> asyncio.Task[None]:
-    """The kubelet, once it runs pods. Raises ClickException when this machine cannot run any."""
+) -> tuple[Kubelet, asyncio.Task[None]]:
+    """The kubelet, once it runs pods, and its task. Raises ClickException when this machine can run none."""
     environment = {
         "KUBERNETES_SERVICE_HOST": _reachable(options.host),
         "KUBERNETES_SERVICE_PORT": str(port),
@@ -193,7 +199,18 @@ async def _start_kubelet(
     ready.cancel()
     if task.done() and isinstance(failure := task.exception(), NotInstalled):
         raise click.ClickException(f"{failure} (or use --no-kubelet, which runs no pods)")
-    return task
+    return kubelet, task
+
+
+def _for_pods(options: Options, host_ip: str, port: int) -> list[socket.socket]:
+    """Where pods reach the API: they have a network of their own, in which 127.0.0.1 is theirs."""
+    if options.host in _ANYWHERE:
+        return []
+    try:
+        return [server.listen(host_ip, port)]
+    except OSError as error:
+        log.warning("pods cannot reach the API", address=f"{host_ip}:{port}", reason=str(error))
+        return []
 
 
 def _node_name(context: str) -> str:
@@ -212,11 +229,14 @@ def _open_journal(directory: Path, store: Store) -> Wal:
     return journal
 
 
-def _tls(options: Options, directory: Path) -> tuple[ssl.SSLContext | None, str | None]:
-    """The server's TLS context and its CA as PEM; None for both where it serves plain HTTP."""
+def _tls(options: Options, directory: Path, *others: str) -> tuple[ssl.SSLContext | None, str | None]:
+    """The server's TLS context and its CA as PEM; None for both where it serves plain HTTP.
+
+    `others` are addresses that it is reached at besides its own.
+    """
     if not options.tls:
         return None, None
-    material = tls.material(directory / "pki", options.host)
+    material = tls.material(directory / "pki", options.host, *others)
     return tls.context(material), material.ca
 
 
@@ -249,6 +269,6 @@ def _token(directory: Path) -> str:
 
 def _reachable(host: str) -> str:
     """An address that clients on this machine can use for one that is bound to everything."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+    if host in _ANYWHERE:
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

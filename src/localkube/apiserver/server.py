@@ -59,13 +59,13 @@ class _Server(uvicorn.Server):
 class Server:
     """`serve` runs until `stop`."""
 
-    def __init__(self, api: Api, sock: socket.socket, context: ssl.SSLContext | None):
+    def __init__(self, api: Api, sockets: list[socket.socket], context: ssl.SSLContext | None):
         self._api = api
-        self._socket = sock
+        self._sockets = sockets
         self._server = _Server(_config(api, context))
 
     async def serve(self) -> None:
-        await self._server.serve(sockets=[self._socket])
+        await self._server.serve(sockets=self._sockets)
 
     async def started(self) -> None:
         """Wait until requests are answered."""

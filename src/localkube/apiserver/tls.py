@@ -30,8 +30,8 @@ class Material(NamedTuple):
     ca: str
 
 
-def material(directory: Path, host: str) -> Material:
-    """The CA of `directory` (made when missing) and a certificate for `host` and this machine's own names."""
+def material(directory: Path, *hosts: str) -> Material:
+    """The CA of `directory` (made when missing); a certificate for `hosts` and this machine's own names."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_file, ca_key_file = directory / "ca.crt", directory / "ca.key"
     if ca_file.exists() and ca_key_file.exists():
@@ -45,7 +45,7 @@ def material(directory: Path, host: str) -> Material:
         _write(ca_file, ca.public_bytes(serialization.Encoding.PEM))
     certificate_file, key_file = directory / "server.crt", directory / "server.key"
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key, ca, ca_key, host)
+    certificate = _certificate(key, ca, ca_key, hosts)
     _write(key_file, _pem_key(key))
     _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     return Material(certificate_file, key_file, ca.public_bytes(serialization.Encoding.PEM).decode())
@@ -84,16 +84,20 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _certificate(
-    key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, host: str
+    key: ec.EllipticCurvePrivateKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    hosts: tuple[str, ...],
 ) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localkube")])
     names: list[x509.GeneralName] = [x509.DNSName(n) for n in _NAMES]
     addresses = {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")}
-    try:
-        addresses.add(ipaddress.ip_address(host))
-    except ValueError:
-        if host not in _NAMES:
-            names.append(x509.DNSName(host))
+    for host in hosts:
+        try:
+            addresses.add(ipaddress.ip_address(host))
+        except ValueError:
+            if host not in _NAMES:
+                names.append(x509.DNSName(host))
     names += [x509.IPAddress(a) for a in sorted(addresses, key=str)]
     return (
         _builder(name, ca.subject, key.public_key())

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from localkube.apiserver import status
@@ -59,6 +60,8 @@ class Kubelet:
         self._workers: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
         self.ready = asyncio.Event()
         """Set when the Node object is there and pods are being run."""
+        self.host_ip = ""
+        """Where pods with a network of their own reach this machine; "" when they have none."""
 
     async def run(self) -> None:
         """Run pods until cancelled. Raises NotInstalled when the host lacks bubblewrap."""
@@ -77,6 +80,12 @@ class Kubelet:
         if killed:
             log.warning("killed processes of pods that an earlier localkube left", count=killed)
         network = await self._network()
+        settings = self._settings
+        if network.isolated:
+            # whatever address the API is told to others by, from there it is this one
+            self.host_ip = network.host_ip
+            environment = {**settings.service_environment, "KUBERNETES_SERVICE_HOST": network.host_ip}
+            settings = msgspec.structs.replace(settings, service_environment=environment)
         firewall = Firewall(self._registry, network)
         machine = node.measure(self._data_dir, self._settings.max_pods)
         site = Site(
@@ -84,7 +93,7 @@ class Kubelet:
             runtime=runtime,
             network=network,
             firewall=firewall,
-            settings=self._settings,
+            settings=settings,
             node_name=self._node_name,
             allocatable=machine.capacity,
             pods=self._pods,

@@ -18,6 +18,9 @@ Object = dict[str, Any]
 MANAGER = "kube-controller-manager"
 SETTLE = 0.05
 """Seconds for which releases are gathered: each count looks at everything that the quota counts."""
+RESYNC = 300.0
+"""Seconds after which a quota is counted anyway (resource-quota-sync-period): a pod that is overdue to be
+gone gives back what it takes by time alone."""
 
 
 class ResourceQuotaController:
@@ -71,12 +74,12 @@ class ResourceQuotaController:
             return len(deadlines) > 1 or (is_running(before, clock) and not is_running(now, clock))
         return evaluator(key).on_update
 
-    def sync(self, key: Key) -> None:
-        """Count anew what is used of one quota."""
+    def sync(self, key: Key) -> float | None:
+        """Count anew what is used of one quota; answers the seconds until the next count."""
         namespace, name = key
         version = self._registry.store.get(QUOTAS, namespace, name)
         if version is None:
-            return
+            return None
         quota = version.object
         used = self._registry.ledger.usage(quota, self._registry.clock())
         status = {"hard": quota["spec"].get("hard") or {}, "used": used}
@@ -84,3 +87,4 @@ class ResourceQuotaController:
             changed = {**quota, "status": status}
             self._registry.update(QUOTAS, namespace, changed, subresource="status", manager=MANAGER)
         self._registry.ledger.stale.discard(key)
+        return RESYNC

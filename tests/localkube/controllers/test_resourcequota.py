@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from localkube.apiserver.status import StatusError
+from localkube.controllers.feed import Feed
+from localkube.controllers.resourcequota import RESYNC, ResourceQuotaController
 
 Object = dict[str, Any]
 
@@ -48,6 +50,18 @@ async def test_what_ends_and_what_goes_is_subtracted(world, eventually) -> None:
     world.registry.delete("pods", "ns", "a")
     world.registry.delete("secrets", "ns", "s")
     await eventually(lambda: used(world) == {"pods": "1", "count/pods": "1", "secrets": "0"})
+
+
+def test_a_pod_that_is_overdue_to_be_gone_makes_room(world) -> None:
+    world.pod("a", nodeName="lost")
+    quota(world, pods="1")
+    controller = ResourceQuotaController(world.registry, Feed(world.registry))
+    world.registry.delete("pods", "ns", "a", grace=30)
+    assert controller.sync(("ns", "q")) == RESYNC
+    assert used(world) == {"pods": "1"}
+    world.sleep(RESYNC)
+    controller.sync(("ns", "q"))
+    assert used(world) == {"pods": "0"}
 
 
 @pytest.mark.usefixtures("controllers")

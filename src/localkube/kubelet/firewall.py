@@ -6,6 +6,7 @@ long as there is no policy there are no rules, and nothing here costs anything.
 """
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
 from localkube.kubelet import networkpolicy, nftables
 from localkube.kubelet.network import Attachment, Network
-from localkube.kubelet.networkpolicy import Endpoint, Plan
+from localkube.kubelet.networkpolicy import Endpoint, Part, Plan
 from localkube.kubelet.nftables import Contents
 from localkube.kubelet.router import UPLINK
 
@@ -38,8 +39,9 @@ class Firewall:
         self._nsenter = shutil.which("nsenter") or "nsenter"
         self._attached: dict[str, tuple[dict[str, Any], Attachment]] = {}
         """By uid: the pod as it was seen last, and its place."""
-        self._plan: tuple[tuple[str, ...], Plan] | None = None
-        """The newest plan, and the versions of the policies that it was made of."""
+        self._parts: dict[str, tuple[tuple[str, ...], Part]] = {}
+        """By namespace: what its policies need, and the versions of the policies that it was made of."""
+        self._numbers = itertools.count()
         self._applied: tuple[Plan, Contents] | None = None
         self._certain = True
         """Whether `_applied` is what is in force: not after a failure, nor while nft runs."""
@@ -154,19 +156,30 @@ class Firewall:
         """What nft has to be told; "" for nothing."""
         if plan is None:
             return "" if self._certain and self._applied is None else nftables.GONE
-        if self._certain and self._applied is not None and self._applied[0] is plan:
-            return nftables.difference(self._applied[1], after)
+        if self._certain and self._applied is not None:
+            before, had = self._applied
+            return nftables.change((before.table, had), (plan.table, after))
         return nftables.render(plan.table, after)
 
     def _planned(self) -> Plan | None:
         """The plan for the policies that there are, None when there are none."""
-        policies = self._registry.list(POLICIES)
+        policies: dict[str, list[dict[str, Any]]] = {}
+        for policy in self._registry.list(POLICIES):
+            policies.setdefault(policy["metadata"]["namespace"], []).append(policy)
+        parts = {namespace: self._part(namespace, them) for namespace, them in policies.items()}
+        self._parts = parts
+        if not parts:
+            return None
+        made = {namespace: part for namespace, (_, part) in parts.items()}
+        return networkpolicy.plan(made, UPLINK, self._network.host_ip)
+
+    def _part(self, namespace: str, policies: list[dict[str, Any]]) -> tuple[tuple[str, ...], Part]:
+        """The part as it was if its policies are what they were, else a new one with a name of its own."""
         versions = tuple(policy["metadata"]["resourceVersion"] for policy in policies)
-        if not policies:
-            self._plan = None
-        elif self._plan is None or self._plan[0] != versions:
-            self._plan = versions, networkpolicy.plan(policies, UPLINK, self._network.host_ip)
-        return self._plan[1] if self._plan is not None else None
+        known = self._parts.get(namespace)
+        if known is not None and known[0] == versions:
+            return known
+        return versions, networkpolicy.part(f"{namespace}.{next(self._numbers)}", policies)
 
     def _endpoints(self) -> list[Endpoint]:
         return [networkpolicy.endpoint(pod, place.ip, place.cable) for pod, place in self._attached.values()]

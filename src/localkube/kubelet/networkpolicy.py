@@ -4,6 +4,9 @@ A packet meets two base chains: in the first the policies of the pod that sent i
 in the second those of the pod that it goes to (`ingress`). Both know a pod by its cable, which no pod can
 forge. A pod that no policy selects is in no map, and its packets pass. One that is selected gets to a chain
 of its namespace, which asks the policies that select it one by one and drops what none accepts.
+
+All that the policies of one namespace need is one `Part`, with names that no other has: where some of them
+change, the parts of other namespaces stay as they are, in values as in the kernel.
 """
 
 import ipaddress
@@ -66,6 +69,16 @@ class Isolated(NamedTuple):
 Meaning = Selected | Peers | NamedPort | Isolated
 
 
+class Part(NamedTuple):
+    """The chains and sets of a namespace's policies."""
+
+    chains: tuple[Chain, ...]
+    sets: Mapping[str, str]
+    meanings: Mapping[str, Meaning]
+    isolated: Mapping[str, tuple[str, tuple[Object, ...]]]
+    """By direction: the chain where that begins, and the podSelectors of the policies."""
+
+
 class Plan(NamedTuple):
     """A table, and what each of its sets contains."""
 
@@ -86,56 +99,57 @@ def endpoint(pod: Object, ip: str, cable: str) -> Endpoint:
     return Endpoint(metadata["namespace"], metadata.get("labels") or {}, ip, cable, ports)
 
 
-def plan(policies: Iterable[Object], uplink: str, node: str) -> Plan:
-    """The rules of some policies. `node` is the node's address, which comes in from the device `uplink`."""
-    return _Planner(policies).plan(uplink, node)
+def part(name: str, policies: Iterable[Object]) -> Part:
+    """What the policies of one namespace need; `name` is in the names of all of it."""
+    return _Builder(name).build(sorted(policies, key=lambda policy: str(policy["metadata"]["name"])))
 
 
-class _Planner:
-    def __init__(self, policies: Iterable[Object]):
-        self._policies = sorted(policies, key=lambda p: (p["metadata"]["namespace"], p["metadata"]["name"]))
+def plan(parts: Mapping[str, Part], uplink: str, node: str) -> Plan:
+    """The rules of all parts, by namespace. `node` is the node's address, behind the device `uplink`."""
+    types: dict[str, str] = {}
+    meanings: dict[str, Meaning] = {}
+    chains: list[Chain] = []
+    for each in parts.values():
+        chains += each.chains
+        types |= each.sets
+        meanings |= each.meanings
+    for direction in _DIRECTIONS:
+        isolated = {n: p.isolated[direction] for n, p in parts.items() if direction in p.isolated}
+        types[f"{direction}-pods"] = "ifname : verdict"
+        meanings[f"{direction}-pods"] = Isolated(isolated)
+    # a node reaches its pods whatever policies say, as a real kubelet has to for its probes
+    from_node = Rule((Match("iifname", (f'"{uplink}"',)), Match("ip saddr", (node,))), "accept")
+    sent = Rule((Match("iifname", ()),), "vmap @egress-pods")
+    received = Rule((Match("oifname", ()),), "vmap @ingress-pods")
+    chains.append(Chain("egress", (_REPLIES, sent), "forward priority -10"))
+    chains.append(Chain("ingress", (_REPLIES, from_node, received), "forward priority 0"))
+    return Plan(Table(types, tuple(chains)), meanings)
+
+
+class _Builder:
+    def __init__(self, name: str):
+        self._name = name
         self._meanings: dict[str, Meaning] = {}
         self._types: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._chains: list[Chain] = []
 
-    def plan(self, uplink: str, node: str) -> Plan:
-        for direction in _DIRECTIONS:
-            self._isolate(direction)
-        from_node = Rule((Match("iifname", (f'"{uplink}"',)), Match("ip saddr", (node,))), "accept")
-        base = (
-            Chain(
-                "egress",
-                (_REPLIES, Rule((Match("iifname", ()),), "vmap @egress-pods")),
-                "forward priority -10",
-            ),
-            Chain(
-                "ingress",
-                # a node reaches its pods whatever policies say, as a real kubelet has to for its probes
-                (_REPLIES, from_node, Rule((Match("oifname", ()),), "vmap @ingress-pods")),
-                "forward priority 0",
-            ),
-        )
-        return Plan(Table(self._types, (*self._chains, *base)), self._meanings)
-
-    def _isolate(self, direction: str) -> None:
-        by_namespace: dict[str, list[Object]] = {}
-        for policy in self._policies:
-            if direction.capitalize() in (policy["spec"].get("policyTypes") or ()):
-                by_namespace.setdefault(policy["metadata"]["namespace"], []).append(policy)
+    def build(self, policies: Sequence[Object]) -> Part:
         isolated = {}
-        for number, (namespace, policies) in enumerate(by_namespace.items()):
-            name = f"{direction}-{number}"
+        for direction in _DIRECTIONS:
+            wanted = direction.capitalize()
+            mine = [p for p in policies if wanted in (p["spec"].get("policyTypes") or ())]
+            if not mine:
+                continue
+            name = f"{direction}.{self._name}"
             rules = [
                 rule
-                for position, policy in enumerate(policies)
-                for rule in self._policy(f"{name}-{position}", policy, direction)
+                for position, policy in enumerate(mine)
+                for rule in self._policy(f"{name}.{position}", policy, direction)
             ]
-            self._chains.append(Chain(name, (*rules, Rule((), "drop")), comment=_comment(namespace)))
-            chosen = tuple(policy["spec"].get("podSelector") or {} for policy in policies)
-            isolated[namespace] = (name, chosen)
-        self._types[f"{direction}-pods"] = "ifname : verdict"
-        self._meanings[f"{direction}-pods"] = Isolated(isolated)
+            self._chains.append(Chain(name, (*rules, Rule((), "drop"))))
+            isolated[direction] = name, tuple(policy["spec"].get("podSelector") or {} for policy in mine)
+        return Part(tuple(self._chains), self._types, self._meanings, isolated)
 
     def _policy(self, chain: str, policy: Object, direction: str) -> list[Rule]:
         """Makes the chain of a policy; the rules that lead there."""
@@ -148,7 +162,7 @@ class _Planner:
         ]
         if not rules:
             return []
-        comment = _comment(f"{metadata['namespace']}/{metadata['name']}")
+        comment = f"{metadata['namespace']}/{metadata['name']}"[:_COMMENT_LIMIT]
         self._chains.append(Chain(chain, tuple(rules), comment=comment))
         matches: tuple[Match, ...] = ()
         if chosen := spec.get("podSelector"):
@@ -200,7 +214,7 @@ class _Planner:
         same = json.dumps([type(meaning).__name__, *meaning], sort_keys=True)
         name = self._names.get(same)
         if name is None:
-            name = self._names[same] = f"{kind}-{len(self._names)}"
+            name = self._names[same] = f"{kind}.{self._name}.{len(self._names)}"
             self._meanings[name], self._types[name] = meaning, type_
         return f"@{name}"
 
@@ -229,10 +243,6 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _comment(text: str) -> str:
-    return text[:_COMMENT_LIMIT]
-
-
 def contents(
     meanings: Mapping[str, Meaning], pods: Sequence[Endpoint], namespaces: Mapping[str, Mapping[str, str]]
 ) -> Contents:
@@ -241,12 +251,19 @@ def contents(
     for pod in pods:
         by_namespace.setdefault(pod.namespace, []).append(pod)
     found: dict[str, dict[str, str]] = {}
+    chosen_before: dict[str, list[str]] = {}
     for name, meaning in meanings.items():
         match meaning:
             case Selected(namespace, chosen):
                 found[name] = {_cable(p): "" for p in by_namespace.get(namespace, ()) if _is(p, chosen)}
             case Peers(namespace, chosen_namespaces, chosen):
-                where = [namespace] if chosen_namespaces is None else _chosen(chosen_namespaces, namespaces)
+                where = [namespace]
+                if chosen_namespaces is not None:
+                    # the same few selectors are in the policies of every namespace
+                    same = json.dumps(chosen_namespaces)
+                    if same not in chosen_before:
+                        chosen_before[same] = _chosen(chosen_namespaces, namespaces)
+                    where = chosen_before[same]
                 found[name] = {
                     pod.ip: "" for each in where for pod in by_namespace.get(each, ()) if _is(pod, chosen)
                 }

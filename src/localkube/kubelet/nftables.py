@@ -4,7 +4,7 @@ The rules (`Table`) are apart from the sets that pods come and go in (`Contents`
 a few elements added and deleted, however many rules there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 NAME = "networkpolicy"
@@ -51,13 +51,45 @@ GONE = f"table {_FAMILY} {NAME}\ndelete table {_FAMILY} {NAME}\n"
 
 def render(table: Table, contents: Contents) -> str:
     """The text that puts this table in the place of an earlier one, in one step."""
-    lines = [GONE + f"table {_FAMILY} {NAME} {{"]
-    for name, type_ in table.sets.items():
+    return GONE + _block(table.sets, table.chains, contents)
+
+
+def change(before: tuple[Table, Contents], after: tuple[Table, Contents]) -> str:
+    """The text that makes one table of another, in one step; "" where nothing changes.
+
+    A set or chain of the same name has to be the same in both, apart from a set's elements.
+    """
+    (old, had), (new, has) = before, after
+    kept = [name for name in new.sets if name in old.sets]
+    known = {chain.name for chain in old.chains}
+    chains = [chain for chain in new.chains if chain.name not in known]
+    sets = {name: type_ for name, type_ in new.sets.items() if name not in old.sets}
+    names = {chain.name for chain in new.chains}
+    gone = [chain.name for chain in old.chains if chain.name not in names]
+    lines = [_changed("delete", name, had.get(name) or {}, has.get(name) or {}) for name in kept]
+    if sets or chains:
+        lines.append(_block(sets, chains, has))
+    lines += [_changed("add", name, has.get(name) or {}, had.get(name) or {}) for name in kept]
+    # chains that refer to each other are emptied before any of them goes, and sets go last
+    lines += [f"flush chain {_FAMILY} {NAME} {name}\n" for name in gone]
+    lines += [f"delete chain {_FAMILY} {NAME} {name}\n" for name in gone]
+    lines += [f"delete set {_FAMILY} {NAME} {name}\n" for name in old.sets if name not in new.sets]
+    return "".join(lines)
+
+
+def _changed(verb: str, name: str, elements: Mapping[str, str], others: Mapping[str, str]) -> str:
+    """Add or delete the elements that are not the same among the others."""
+    changed = {element: value for element, value in elements.items() if others.get(element) != value}
+    return f"{verb} element {_FAMILY} {NAME} {name} {_elements(changed)}\n" if changed else ""
+
+
+def _block(sets: Mapping[str, str], chains: Iterable[Chain], contents: Contents) -> str:
+    lines = [f"table {_FAMILY} {NAME} {{"]
+    for name, type_ in sets.items():
         word = "map" if "verdict" in type_ else "set"
         elements = _elements(contents.get(name) or {})
         lines.append(f"\t{word} {name} {{ type {type_};{f' elements = {elements}' if elements else ''} }}")
-    # a chain has to be there before another jumps to it
-    for chain in sorted(table.chains, key=lambda chain: bool(chain.hook)):
+    for chain in chains:
         lines.append(f"\tchain {chain.name} {{")
         if chain.hook:
             lines.append(f"\t\ttype filter hook {chain.hook}; policy accept;")
@@ -66,19 +98,6 @@ def render(table: Table, contents: Contents) -> str:
         lines += [f"\t\t{_rule(rule)}" for rule in chain.rules]
         lines.append("\t}")
     return "\n".join([*lines, "}", ""])
-
-
-def difference(before: Contents, after: Contents) -> str:
-    """The text that makes `after` of `before`, both of the same table; "" where they are equal."""
-    lines = []
-    for verb in ("delete", "add"):
-        for name in after:
-            old, new = before.get(name) or {}, after[name]
-            this, other = (old, new) if verb == "delete" else (new, old)
-            changed = {element: value for element, value in this.items() if other.get(element) != value}
-            if changed:
-                lines.append(f"{verb} element {_FAMILY} {NAME} {name} {_elements(changed)}\n")
-    return "".join(lines)
 
 
 def _elements(elements: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from localkube.apiserver import defaults, validation
 from localkube.apiserver.resources import Resources
 from localkube.kubelet import networkpolicy, nftables
-from localkube.kubelet.networkpolicy import Endpoint
+from localkube.kubelet.networkpolicy import Endpoint, Plan
 from localkube.kubelet.nftables import Chain, Contents, Match, Table
 
 Obj = dict[str, Any]
@@ -129,6 +129,15 @@ def meant(world: World, packet: Packet) -> bool:
 
 
 # a small nft
+
+
+def planned(policies: Iterable[Obj], number: int = 0, kept: Iterable[Obj] = ()) -> Plan:
+    """The plan of these policies; a namespace with the same ones in `kept` has the same part as there."""
+    parts = {}
+    for namespace in dict.fromkeys(policy["metadata"]["namespace"] for policy in policies):
+        mine, before = ([p for p in ps if p["metadata"]["namespace"] == namespace] for ps in (policies, kept))
+        parts[namespace] = networkpolicy.part(f"{namespace}.{0 if mine == before else number}", mine)
+    return networkpolicy.plan(parts, UPLINK, NODE)
 
 
 class Nft:
@@ -295,7 +304,7 @@ def packets(world: World) -> list[Packet]:
 @given(worlds())
 @settings(max_examples=100, deadline=None)
 def test_the_rules_let_through_what_the_policies_permit(world: World) -> None:
-    plan = networkpolicy.plan(world.policies, UPLINK, NODE)
+    plan = planned(world.policies)
     contents = networkpolicy.contents(plan.meanings, world.pods, world.namespaces)
     assert set(contents) == set(plan.table.sets)
     nft = Nft(plan.table, contents, world)
@@ -305,55 +314,36 @@ def test_the_rules_let_through_what_the_policies_permit(world: World) -> None:
             assert nft.passes(packet._replace(state=state))
 
 
-@given(worlds())
+@given(st.lists(spec, min_size=2, max_size=4))
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_policies_makes_no_difference(world: World) -> None:
-    plan = networkpolicy.plan(world.policies, UPLINK, NODE)
-    assert networkpolicy.plan(reversed(world.policies), UPLINK, NODE) == plan
-
-
-def applied(before: Contents, text: str) -> dict[str, dict[str, str]]:
-    """What sets contain after these commands; refuses what nft would."""
-    after = {name: dict(elements) for name, elements in before.items()}
-    for line in text.splitlines():
-        verb, _, _, _, name, _, rest = line.split(" ", 6)
-        for element in rest.removesuffix(" }").split(", "):
-            key, _, value = element.partition(" : ")
-            if verb == "delete":
-                assert after[name].pop(key) == value
-            else:
-                assert key not in after[name]
-                after[name][key] = value
-    return after
-
-
-@given(worlds(), worlds())
-@settings(max_examples=100, deadline=None)
-def test_a_change_of_pods_is_a_change_of_elements(world: World, other: World) -> None:
-    plan = networkpolicy.plan(world.policies, UPLINK, NODE)
-    before = networkpolicy.contents(plan.meanings, world.pods, world.namespaces)
-    after = networkpolicy.contents(plan.meanings, other.pods, other.namespaces)
-    assert applied(before, nftables.difference(before, after)) == after
-    assert nftables.difference(after, after) == ""
+def test_the_order_of_policies_makes_no_difference(specs: list[Obj]) -> None:
+    policies = [{"metadata": {"name": f"p{i}", "namespace": "n"}, "spec": s} for i, s in enumerate(specs)]
+    for policy in policies:
+        defaults.apply(RESOURCE, policy)
+    assert networkpolicy.part("n", reversed(policies)) == networkpolicy.part("n", policies)
 
 
 needs_nft = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nftables"
 )
+State = dict[str, dict[str, list[Any]]]
 
 
-def in_nft(*texts: str) -> dict[str, set[str]]:
-    """The elements of each set when a real nft has read these texts one after the other."""
+def in_nft(*texts: str) -> State:
+    """The elements of sets and the rules of chains when a real nft has read these texts one by one."""
     script = "\n".join(f"nft -f - <<'END' || exit 1\n{text}\nEND" for text in texts)
     command = ["unshare", "--net", "sh", "-c", f"{script}\nnft -j list ruleset"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = {}
+    assert done.returncode == 0, (done.stderr, texts)
+    found: State = {"sets": {}, "chains": {}}
     for entry in json.loads(done.stdout)["nftables"]:
-        for kind in ("set", "map"):
-            if kind in entry:
-                elements = entry[kind].get("elem", [])
-                found[entry[kind]["name"]] = {json.dumps(element) for element in elements}
+        ((kind, value),) = entry.items()
+        if kind in ("set", "map"):
+            found["sets"][value["name"]] = sorted(map(json.dumps, value.get("elem", [])))
+        elif kind == "chain":
+            found["chains"][value["name"]] = [value.get("hook"), value.get("prio")]
+        elif kind == "rule":
+            found["chains"][value["chain"]].append(value["expr"])
     return found
 
 
@@ -365,22 +355,29 @@ def as_json(element: str, verdict: str) -> str:
 
 @pytest.mark.kubelet
 @needs_nft
-@given(worlds(), worlds())
+@given(worlds(), worlds(), st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_nft_takes_it(world: World, other: World) -> None:
-    plan = networkpolicy.plan(world.policies, UPLINK, NODE)
-    before = networkpolicy.contents(plan.meanings, world.pods, world.namespaces)
-    after = networkpolicy.contents(plan.meanings, other.pods, other.namespaces)
-    text = nftables.render(plan.table, before)
-    found = in_nft(text, text, nftables.difference(before, after))
-    assert found == {
-        name: {as_json(*element) for element in elements.items()} for name, elements in after.items()
+def test_nft_makes_one_table_of_another(world: World, other: World, only_pods: bool) -> None:
+    if only_pods:
+        other = other._replace(policies=world.policies)
+    old, new = planned(world.policies), planned(other.policies, 1, world.policies)
+    before = networkpolicy.contents(old.meanings, world.pods, world.namespaces)
+    after = networkpolicy.contents(new.meanings, other.pods, other.namespaces)
+    text = nftables.render(old.table, before)
+    change = nftables.change((old.table, before), (new.table, after))
+    found = in_nft(text, text, change)
+    assert found == in_nft(nftables.render(new.table, after))
+    assert found["sets"] == {
+        name: sorted(as_json(*element) for element in elements.items()) for name, elements in after.items()
     }
-    assert in_nft(text, nftables.GONE, nftables.GONE) == {}
+    if only_pods:
+        assert {line.split()[1] for line in change.splitlines()} <= {"element"}
+    assert nftables.change((new.table, after), (new.table, after)) == ""
+    assert in_nft(text, nftables.GONE, nftables.GONE) == {"sets": {}, "chains": {}}
 
 
 POLICY = {
-    "metadata": {"name": "web", "namespace": "shop"},
+    "metadata": {"name": "w", "namespace": "s"},
     "spec": {
         "podSelector": {"matchLabels": {"app": "web"}},
         "policyTypes": ["Ingress", "Egress"],
@@ -388,7 +385,7 @@ POLICY = {
             {
                 "from": [
                     {"podSelector": {}},
-                    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "10.9.0.0/16"]}},
+                    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "10.9.9.9/32"]}},
                 ],
                 "ports": [
                     {"port": 80, "endPort": 90, "protocol": "TCP"},
@@ -405,25 +402,23 @@ TEXT = """\
 table ip networkpolicy
 delete table ip networkpolicy
 table ip networkpolicy {
-	map egress-pods { type ifname : verdict; elements = { "lk0v3" : jump egress-0 } }
-	set peers-0 { type ipv4_addr; elements = { 10.88.0.3, 10.88.0.4 } }
-	set ports-1 { type ipv4_addr . inet_service; elements = { 10.88.0.3 . 53 } }
-	set pods-2 { type ifname; elements = { "lk0v3" } }
-	map ingress-pods { type ifname : verdict; elements = { "lk0v3" : jump ingress-0 } }
-	chain egress-0 {
-		comment "shop"
+	set peers.s.0.0 { type ipv4_addr; elements = { 10.88.0.3, 10.88.0.4 } }
+	set ports.s.0.1 { type ipv4_addr . inet_service; elements = { 10.88.0.3 . 53 } }
+	set pods.s.0.2 { type ifname; elements = { "lk0v3" } }
+	map egress-pods { type ifname : verdict; elements = { "lk0v3" : jump egress.s.0 } }
+	map ingress-pods { type ifname : verdict; elements = { "lk0v3" : jump ingress.s.0 } }
+	chain egress.s.0 {
 		drop
 	}
-	chain ingress-0-0 {
-		comment "shop/web"
-		ip saddr @peers-0 ip daddr . udp dport @ports-1 accept
-		ip saddr @peers-0 tcp dport { 80-99, 443 } accept
-		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.0.0/16 } ip daddr . udp dport @ports-1 accept
-		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.0.0/16 } tcp dport { 80-99, 443 } accept
+	chain ingress.s.0.0 {
+		comment "s/w"
+		ip saddr @peers.s.0.0 ip daddr . udp dport @ports.s.0.1 accept
+		ip saddr @peers.s.0.0 tcp dport { 80-99, 443 } accept
+		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.9.9/32 } ip daddr . udp dport @ports.s.0.1 accept
+		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.9.9/32 } tcp dport { 80-99, 443 } accept
 	}
-	chain ingress-0 {
-		comment "shop"
-		oifname @pods-2 jump ingress-0-0
+	chain ingress.s.0 {
+		oifname @pods.s.0.2 jump ingress.s.0.0
 		drop
 	}
 	chain egress {
@@ -440,25 +435,49 @@ table ip networkpolicy {
 }
 """
 
+CHANGE = """\
+delete element ip networkpolicy egress-pods { "lk0v3" : jump egress.s.0 }
+delete element ip networkpolicy ingress-pods { "lk0v3" : jump ingress.s.0 }
+table ip networkpolicy {
+	chain ingress.s.1 {
+		drop
+	}
+}
+add element ip networkpolicy ingress-pods { "lk0v3" : jump ingress.s.1, "lk0v4" : jump ingress.s.1 }
+flush chain ip networkpolicy egress.s.0
+flush chain ip networkpolicy ingress.s.0.0
+flush chain ip networkpolicy ingress.s.0
+delete chain ip networkpolicy egress.s.0
+delete chain ip networkpolicy ingress.s.0.0
+delete chain ip networkpolicy ingress.s.0
+delete set ip networkpolicy peers.s.0.0
+delete set ip networkpolicy ports.s.0.1
+delete set ip networkpolicy pods.s.0.2
+"""
+
 
 def test_text() -> None:
     containers = [{"name": "c", "ports": [{"name": "dns", "containerPort": 53, "protocol": "UDP"}]}]
-    metadata = {"namespace": "shop", "labels": {"app": "web"}}
+    metadata = {"namespace": "s", "labels": {"app": "web"}}
     web = networkpolicy.endpoint(
         {"metadata": metadata, "spec": {"containers": containers}}, "10.88.0.3", "lk0v3"
     )
-    pods = [web, Endpoint("shop", {}, "10.88.0.4", "lk0v4"), Endpoint("other", {}, "10.88.0.5", "lk0v5")]
-    plan = networkpolicy.plan([POLICY], UPLINK, NODE)
+    pods = [web, Endpoint("s", {}, "10.88.0.4", "lk0v4"), Endpoint("other", {}, "10.88.0.5", "lk0v5")]
+    plan = planned([POLICY])
     contents = networkpolicy.contents(plan.meanings, pods, {})
     assert nftables.render(plan.table, contents) == TEXT
     less = networkpolicy.contents(plan.meanings, pods[1:], {})
-    assert nftables.difference(contents, less) == (
-        'delete element ip networkpolicy egress-pods { "lk0v3" : jump egress-0 }\n'
-        "delete element ip networkpolicy peers-0 { 10.88.0.3 }\n"
-        "delete element ip networkpolicy ports-1 { 10.88.0.3 . 53 }\n"
-        'delete element ip networkpolicy pods-2 { "lk0v3" }\n'
-        'delete element ip networkpolicy ingress-pods { "lk0v3" : jump ingress-0 }\n'
+    assert nftables.change((plan.table, contents), (plan.table, less)) == (
+        "delete element ip networkpolicy peers.s.0.0 { 10.88.0.3 }\n"
+        "delete element ip networkpolicy ports.s.0.1 { 10.88.0.3 . 53 }\n"
+        'delete element ip networkpolicy pods.s.0.2 { "lk0v3" }\n'
+        'delete element ip networkpolicy egress-pods { "lk0v3" : jump egress.s.0 }\n'
+        'delete element ip networkpolicy ingress-pods { "lk0v3" : jump ingress.s.0 }\n'
     )
+    deny = {"metadata": POLICY["metadata"], "spec": {"policyTypes": ["Ingress"]}}
+    other = planned([deny], 1)
+    denied = networkpolicy.contents(other.meanings, pods, {})
+    assert nftables.change((plan.table, contents), (other.table, denied)) == CHANGE
 
 
 def test_ports_of_sidecars_count_and_those_of_init_containers_do_not() -> None:

@@ -80,6 +80,8 @@ def create_app(settings: Settings) -> Litestar:
         async with AsyncExitStack() as stack:
             for part in (identity, tokens, clusters, batch):
                 await stack.enter_async_context(part)
+            for cluster in clusters.values():
+                await stack.enter_async_context(namespaces.watching(cluster))
             yield
 
     readiness = Readiness(states)

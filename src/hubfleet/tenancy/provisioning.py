@@ -5,16 +5,19 @@ groups give them something else. New settings mean a new process, which does it 
 on what an earlier one did costs a dozen small requests for each user and process, and mends what somebody
 deleted, or restored without its content, in between; a mark that says "all is there" would only be believed.
 
-Reads only make sure that the namespace is the user's: `owned`. Whose it is is looked at again after a minute,
-for it may be deleted, and made by somebody else, behind our back.
+Reads only make sure that the namespace is the user's: `owned`. It may be deleted, and made or marked by
+somebody else, behind our back; so a watch tells whose each one is at this moment (`watching`), and where
+there is no watch, or it is away, the namespace is looked at again after a minute.
 """
 
 import asyncio
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import structlog
 
 from hubfleet.errors import UserError
@@ -22,13 +25,14 @@ from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import AlreadyExists, ClusterUnreachable, Conflict, Forbidden, NotFound
 from hubfleet.kube.impersonation import Impersonation
+from hubfleet.kube.informer import Informer
 from hubfleet.kube.resources import NAMESPACES
 from hubfleet.settings import TenancySettings
 from hubfleet.tenancy import manifests
 from hubfleet.tenancy.accounts import Accounts
 from hubfleet.tenancy.furnishing import Furnisher, refusal
 from hubfleet.tenancy.manifests import Entitlement
-from hubfleet.tenancy.marks import MARKS, USERNAME, Namespace, Owner, made_by_kbatch, marks, stranger
+from hubfleet.tenancy.marks import HUB, MARKS, USERNAME, Namespace, Owner, made_by_kbatch, marks, stranger
 from hubfleet.tenancy.naming import namespace_for
 from hubfleet.tenancy.policy.policies import Policies
 from hubfleet.tenancy.refusals import going
@@ -40,7 +44,7 @@ LOOK_SECONDS = 5.0
 """For the question whose a namespace is; a cluster that hangs is not waited for as long as for real work."""
 
 VERIFIED_SECONDS = 60.0
-"""How long a namespace is believed to be the user's."""
+"""How long a namespace of which no watch tells is believed to be the user's."""
 
 ATTEMPTS = 5
 """To make or label a namespace that somebody else is making or labelling at the same time."""
@@ -49,6 +53,17 @@ log = structlog.get_logger(__name__)
 
 _Key = tuple[str, str, str]  # cluster, kind and name of the owner
 _Place = tuple[str, str]  # cluster, namespace
+
+
+class _Verified(msgspec.Struct, frozen=True):
+    """A namespace that was the owner's; `watched` where a watch of our hub's namespaces must know it."""
+
+    namespace: str
+    until: float
+    watched: bool
+
+
+_decode = msgspec.json.Decoder(Namespace).decode
 
 
 def _key(cluster: Cluster, owner: Owner) -> _Key:
@@ -79,8 +94,23 @@ class Namespaces:
         self._accounts = Accounts(settings.impersonation, clock=clock)
         self._furnisher = Furnisher(settings, self._accounts, self._labels)
         self._ready: dict[_Key, Entitlement] = {}
-        self._verified: dict[_Key, tuple[str, float]] = {}  # namespace; until when
+        self._verified: dict[_Key, _Verified] = {}
+        self._informers: dict[str, Informer[Namespace]] = {}
         self._under_way: dict[_Place, tuple[_Key, asyncio.Task[None]]] = {}
+
+    @asynccontextmanager
+    async def watching(self, cluster: Cluster) -> AsyncIterator[None]:
+        """Inside, a watch tells whose the namespaces of this cluster are: each use is checked, at no cost."""
+        if not self._hub:
+            yield
+            return
+        informer = Informer(cluster.client, NAMESPACES, _decode, labels=f"{HUB}={self._hub}")
+        async with informer:
+            self._informers[cluster.name] = informer
+            try:
+                yield
+            finally:
+                del self._informers[cluster.name]
 
     def name_of(self, cluster: Cluster, owner: Owner) -> str:
         """What the owner's namespace on `cluster` is called, whether it is there or not."""
@@ -113,18 +143,20 @@ class Namespaces:
     async def owned(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str | None:
         """The owner's namespace for reading and deleting in it; None where there is none, so nothing in it.
 
-        Raises UserError 403 where it is somebody else's. Asks the cluster, then remembers for a minute. A
-        cluster that does not answer raises ClusterUnreachable, unless the namespace was the owner's before.
+        Raises UserError 403 where it is somebody else's. Asks the cluster once; a cluster that does not
+        answer raises ClusterUnreachable, unless the namespace was the owner's before.
         """
         key = _key(cluster, owner)
         known = self._verified.get(key)
-        if known is not None and self._clock() < known[1]:
-            return known[0]
+        holds = None if known is None else self._holds(cluster, owner, known)
+        if known is not None and holds:
+            return known.namespace
         namespace = self.name_of(cluster, owner)
         seconds = LOOK_SECONDS if budget is None else min(LOOK_SECONDS, budget.left())
-        if known is not None:
+        if known is not None and holds is None:
             # Who else comes while we ask need not ask, too.
-            self._verified[key] = namespace, self._clock() + seconds
+            self._verified[key] = _Verified(namespace, self._clock() + seconds, known.watched)
+        found = None
         try:
             found = await self._look(cluster, namespace, Budget(seconds))
             if found is None:
@@ -132,15 +164,15 @@ class Namespaces:
             else:
                 self._check(cluster, namespace, found, owner)
         except ClusterUnreachable:
-            if known is None:
+            if known is None or holds is False:
                 raise
-            return namespace
+            return known.namespace
         except (NotFound, UserError) as e:
             self.forget(cluster, owner)
             if isinstance(e, NotFound):
                 return None
             raise
-        self._verified[key] = namespace, self._clock() + VERIFIED_SECONDS
+        self._remember(cluster, owner, namespace, marked=found is not None and self._is_marked(found))
         return namespace
 
     async def ensure(self, cluster: Cluster, owner: Owner, *, budget: Budget | None = None) -> str:
@@ -186,15 +218,14 @@ class Namespaces:
     ) -> None:
         items = await self._furnisher.items(cluster, gets, budget)
         optional = frozenset(item.optional for item in items if item.optional)
-        stale = await self._claim(cluster, namespace, owner, gets, optional, budget)
+        stale, marked = await self._claim(cluster, namespace, owner, gets, optional, budget)
         await self._furnisher.furnish(cluster, namespace, items, marks(owner, self._hub), budget)
         if stale:
             await self._furnisher.remove(cluster, namespace, stale, budget)
             wanted = self._manifest(namespace, owner, gets, optional)
             await cluster.client.apply(NAMESPACES, None, wanted, budget=budget)
-        key = _key(cluster, owner)
-        self._ready[key] = gets
-        self._verified[key] = namespace, self._clock() + VERIFIED_SECONDS
+        self._ready[_key(cluster, owner)] = gets
+        self._remember(cluster, owner, namespace, marked=marked)
 
     async def _claim(
         self,
@@ -204,8 +235,9 @@ class Namespaces:
         gets: Entitlement,
         optional: frozenset[str],
         budget: Budget,
-    ) -> frozenset[str]:
-        """The namespace is there, the owner's, and labelled; which of the objects in it are wanted no more.
+    ) -> tuple[frozenset[str], bool]:
+        """The namespace is there, and the owner's; which objects in it are wanted no more, and whether it is
+        marked.
 
         Two hubs may do this at the same time, for users whose names meet. So it is created, which only one
         of them can, or labelled at the resourceVersion at which it was looked at; who comes second looks
@@ -225,25 +257,26 @@ class Namespaces:
                     ) from None
                 wanted = self._manifest(namespace, owner, gets, optional)
                 try:
-                    await client.create(NAMESPACES, None, wanted, budget=budget)
+                    raw = await client.create(NAMESPACES, None, wanted, type=msgspec.Raw, budget=budget)
                 except AlreadyExists:
                     continue
                 except Forbidden as e:
                     raise refusal(e, "create", NAMESPACES, namespace) from e
-                return frozenset()
+                self._learn(cluster, raw)
+                return frozenset(), True
             except Forbidden as e:
                 await self._claim_unseen(cluster, namespace, owner, gets, optional, e, budget)
-                return frozenset()
+                return frozenset(), False
             if found.is_going:
                 raise going(cluster.name, namespace)
             self._check(cluster, namespace, found, owner)
             if not self._settings.create_namespaces:
-                return frozenset()
+                return frozenset(), self._is_marked(found)
             wanted = self._manifest(namespace, owner, gets, found.objects | optional)
             if not found.covers(wanted):
                 wanted["metadata"]["resourceVersion"] = found.metadata.resource_version
                 try:
-                    await client.apply(NAMESPACES, None, wanted, budget=budget)
+                    raw = await client.apply(NAMESPACES, None, wanted, type=msgspec.Raw, budget=budget)
                 except (Conflict, NotFound):
                     continue
                 except Forbidden as e:
@@ -255,13 +288,37 @@ class Namespaces:
                         namespace=namespace,
                         error=e.message,
                     )
-            return found.objects - optional
+                    return frozenset(), self._is_marked(found)
+                self._learn(cluster, raw)
+            return found.objects - optional, True
         raise UserError(
             503,
             f"Namespace {namespace} on cluster {cluster.name} changes faster than it can be made ready; try "
             "again",
             retry_after=1.0,
         )
+
+    def _holds(self, cluster: Cluster, owner: Owner, known: _Verified) -> bool | None:
+        """Whether what was verified still is so, as can be told without asking; None is that it cannot be."""
+        informer = self._informers.get(cluster.name)
+        if informer is not None and informer.has_synced and informer.reachable:
+            if (item := informer.get("", known.namespace)) is not None:
+                return item.value.is_marked and not stranger(item.value, owner, self._hub)
+            if known.watched:
+                return False
+        return True if self._clock() < known.until else None
+
+    def _remember(self, cluster: Cluster, owner: Owner, namespace: str, *, marked: bool) -> None:
+        until = self._clock() + VERIFIED_SECONDS
+        self._verified[_key(cluster, owner)] = _Verified(namespace, until, marked)
+
+    def _learn(self, cluster: Cluster, raw: msgspec.Raw) -> None:
+        if (informer := self._informers.get(cluster.name)) is not None:
+            informer.learn(raw)
+
+    def _is_marked(self, found: Namespace) -> bool:
+        """Whether a watch of our hub's namespaces tells of it."""
+        return found.is_marked and found.metadata.labels.get(HUB) == self._hub
 
     def _manifest(
         self, namespace: str, owner: Owner, gets: Entitlement, optional: Collection[str]

@@ -44,11 +44,11 @@ _READ = ("get", "list", "watch")
 
 OWN: Rules = (
     Rule(
-        "Users' namespaces: get, to see whose one is; create and patch, to make and label one; list, for the "
-        "controller to find them",
+        "Users' namespaces: get, list and watch, to see whose one is before each use; create and patch, to "
+        "make and to label one",
         "",
         ("namespaces",),
-        ("get", "list", "create", "patch"),
+        (*_READ, "create", "patch"),
     ),
     Rule(
         "What users' lists are answered from, without asking the API server each time",

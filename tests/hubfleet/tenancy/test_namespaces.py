@@ -340,25 +340,93 @@ async def test_two_processes_of_one_hub_make_one_namespace(cluster: Cluster, own
     assert len(set(made)) == 1
 
 
-async def test_one_that_was_deleted_and_made_by_another_hub_is_noticed(cluster: Cluster, owner: User) -> None:
+async def is_gone(client: Client, namespace: str) -> bool:
+    try:
+        await client.get(NAMESPACES, None, namespace)
+    except NotFound:
+        return True
+    return False
+
+
+async def test_one_that_was_deleted_and_made_by_another_hub_is_noticed_after_a_minute(
+    cluster: Cluster, owner: User
+) -> None:
     now = 0.0
     ours = Namespaces(TenancySettings(), hub="ours", clock=lambda: now)
     namespace = await ours.ensure(cluster, owner)
     await cluster.client.delete(NAMESPACES, None, namespace)
-
-    async def is_gone() -> bool:
-        try:
-            await cluster.client.get(NAMESPACES, None, namespace)
-        except NotFound:
-            return True
-        return False
-
-    await until(is_gone)
+    await until(lambda: is_gone(cluster.client, namespace))
     await Namespaces(TenancySettings(), hub="theirs").ensure(cluster, owner)
     now = 61.0
     for call in (ours.owned, ours.ensure):
         with pytest.raises(UserError, match="another hub, theirs"):
             await call(cluster, owner)
+
+
+MARKS_OF_OTHERS = {
+    "another user": {"annotations": {"hubfleet.dev/username": "eve"}},
+    "another hub": {"labels": {"hubfleet.dev/hub": "theirs"}},
+    "a service": {"labels": {"hubfleet.dev/kind": "service"}},
+}
+
+
+@pytest.mark.parametrize("whose", MARKS_OF_OTHERS)
+async def test_where_it_is_watched_it_is_noticed_before_the_next_use(
+    cluster: Cluster, owner: User, whose: str
+) -> None:
+    stopped = 0.0  # no minute passes
+    ours = Namespaces(TenancySettings(), hub="ours", clock=lambda: stopped)
+    async with ours.watching(cluster):
+        namespace = await ours.ensure(cluster, owner)
+        assert await ours.owned(cluster, owner) == namespace
+        await cluster.client.patch(NAMESPACES, None, namespace, {"metadata": MARKS_OF_OTHERS[whose]})
+        for call in (ours.owned, ours.ensure):
+
+            async def is_refused(call: Any = call) -> bool:
+                try:
+                    await call(cluster, owner)
+                except UserError as e:
+                    return e.status == 403
+                return False
+
+            await until(is_refused)
+
+
+async def test_where_it_is_watched_it_is_made_again_when_it_is_gone(cluster: Cluster, owner: User) -> None:
+    ours = Namespaces(TenancySettings(), hub="ours", clock=lambda: 0.0)
+    async with ours.watching(cluster):
+        namespace = await ours.ensure(cluster, owner)
+        await cluster.client.delete(NAMESPACES, None, namespace)
+        await until(lambda: is_gone(cluster.client, namespace))
+
+        async def is_noticed() -> bool:
+            return await ours.owned(cluster, owner) is None
+
+        await until(is_noticed)
+        assert await ours.ensure(cluster, owner) == namespace
+        assert await names(cluster.client, NETWORKPOLICIES, namespace) == {"hubfleet"}
+
+
+async def test_what_is_watched_costs_no_request(cluster: Cluster, owner: User) -> None:
+    now = 0.0
+    ours = Namespaces(TenancySettings(), hub="ours", clock=lambda: now)
+    async with ours.watching(cluster):
+        namespace = await ours.ensure(cluster, owner)
+        client = cluster.client
+
+        async def is_known() -> bool:
+            return bool(ours._informers[cluster.name].get("", namespace))
+
+        await until(is_known)
+        now = 3600.0
+
+        async def nobody_asks(*_: Any) -> bytes:
+            raise AssertionError("the cluster is asked")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.transport, "send", nobody_asks)
+            assert await ours.owned(cluster, owner) == namespace
+            assert await ours.ensure(cluster, owner) == namespace
 
 
 # As whom we act

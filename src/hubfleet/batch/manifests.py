@@ -170,11 +170,12 @@ def plan(
         "annotations": {USERNAME: requester.username, OWNER_ANNOTATION: f"{submission.kind}/{name}"},
     }
     _add_environment(pod["containers"][0], settings.extra_env, requester.token)
+    fill_job(job, policy)  # what unpacks the code runs as the user that the job gets
     config_maps: tuple[dict[str, Any], ...] = ()
     if submission.code is not None:
         config_maps = tuple(_config_maps(submission.code, parts, metadata))
         _add_code(pod, submission.code, [c["metadata"]["name"] for c in config_maps], settings.unpack_image)
-    fill_job(job, policy)
+        fill_job(job, policy)
     secret = _secret(pod, parts, metadata)
     owner |= {"apiVersion": "batch/v1", "kind": submission.kind}
     return Plan(submission.kind, name, submission_id, requester.namespace, owner, secret, config_maps)

@@ -15,7 +15,7 @@ from hubfleet.batch.profiles import Profiles
 from hubfleet.batch.review import Reviewer
 from hubfleet.batch.submission import Kind, Submission
 from hubfleet.errors import UserError
-from hubfleet.policysettings import PolicyAllow, PolicySettings
+from hubfleet.policysettings import PolicyAllow, PolicyLimits, PolicySettings
 from hubfleet.settings import BatchSettings
 from hubfleet.tenancy.policy.policies import everybodys
 
@@ -105,6 +105,13 @@ def test_and_at_restricted_with_what_is_filled_in(name: str, code: Code | None) 
     assert pod["spec"]["securityContext"]["runAsUser"] == 1000
     if code is not None:
         assert pod["spec"]["initContainers"][0]["name"] == "unpack-code"
+
+
+def test_what_unpacks_the_code_runs_as_the_job_does_and_has_its_limits() -> None:
+    policy = PolicySettings(level="restricted", run_as_user=5000, limits=PolicyLimits(empty_dir="1Gi"))
+    spec = pod_of(Desk(policy).land(body("job-0.5"), Code(data=b"x", sha256="0" * 64, unpacked=1)))["spec"]
+    assert spec["initContainers"][0]["securityContext"]["runAsUser"] == 5000
+    assert [each.get("emptyDir") for each in spec["volumes"]] == [None, {"sizeLimit": "1Gi"}]
 
 
 def test_the_profiles_own_tolerations_pass_and_others_do_not() -> None:

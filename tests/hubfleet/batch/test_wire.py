@@ -256,3 +256,24 @@ def test_a_hundred_problems_are_all_that_there_are() -> None:
     wire.parse("V1PodSpec", {"containers": [1] * wire.MAX_PROBLEMS}, (), problems)
     assert len(problems) == wire.MAX_PROBLEMS
     assert not problems.full
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "expected"),
+    [
+        ("V1Job", ("spec", "template", "spec", "hostIPC"), ("spec", "template", "spec", "host_ipc")),
+        (
+            "V1CronJob",
+            ("spec", "jobTemplate", "spec", "template", "spec", "initContainers", 3, "securityContext"),
+            ("spec", "job_template", "spec", "template", "spec", "init_containers", 3, "security_context"),
+        ),
+        ("V1Job", ("metadata", "labels", "jobTemplate"), ("metadata", "labels", "jobTemplate")),
+        ("V1Job", ("spec", "newField", "hostIPC"), ("spec", "newField", "hostIPC")),
+        ("V1Job", ("spec", 3, "hostIPC"), ("spec", 3, "hostIPC")),
+        ("V1Job", (), ()),
+    ],
+)
+def test_paths_are_told_as_the_clients_spell_them(
+    kind: str, path: tuple[str | int, ...], expected: tuple[str | int, ...]
+) -> None:
+    assert wire.spelled(kind, path) == expected

@@ -172,6 +172,7 @@ POD: dict[str, list[Any]] = {
     "readinessGates": [[{"conditionType": "a"}]],
     "resourceClaims": [[{"name": "a", "resourceClaimName": "b"}]],
     "schedulingGates": [[{"name": "a/b"}]],
+    "schedulingGroup": [{"podGroupName": "a"}],
     "terminationGracePeriodSeconds": [0, 30, 10**6],
     "activeDeadlineSeconds": [60],
     "os": [{"name": "linux"}, {"name": "windows"}],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.hubfleet.tenancy import oracle
-from tests.hubfleet.tenancy.specs import bodies
+from tests.hubfleet.tenancy.specs import STROKES, bodies, painted
 
 from hubfleet.batch import manifests, submission
 from hubfleet.batch.code import Code
@@ -123,6 +123,21 @@ def fuzz(examples: int) -> None:
     submit()
     assert counts["accepted"] > examples / 10, counts
     assert counts["refused"] > examples / 10, counts
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=["baseline", "baseline-template", "restricted", "restricted-template"]
+)
+def test_each_stroke_alone(case: Case) -> None:
+    """What hypothesis may miss by chance: nothing else is there that could have it refused."""
+    accepted = 0
+    for stroke in STROKES:
+        for name in ("job-0.5", "cronjob-0.5"):
+            owner = case.landed(painted(name, [stroke], 0))
+            if owner is not None:
+                accepted += 1
+                assert not list(faults(owner, case.level)), stroke
+    assert len(STROKES) / 2 < accepted < len(STROKES) * 1.5
 
 
 def test_what_lands_is_what_the_oracle_lets_land() -> None:

@@ -10,6 +10,7 @@ from localkube.apiserver import status, virtual
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.rbac.attributes import Attributes
 from localkube.apiserver.rbac.authorizer import aggregated
+from localkube.apiserver.rbac.rules import ALL
 from localkube.apiserver.requests import User
 from localkube.apiserver.responses import Response
 from localkube.apiserver.status import FieldError
@@ -114,7 +115,8 @@ async def _access(x: Exchange, review: Object, user: User, problems: list[FieldE
 
 def _attributes(user: User, spec: Object) -> Attributes:
     if (other := spec.get("nonResourceAttributes")) is not None:
-        return Attributes(user, other.get("verb", ""), path=other.get("path", ""))
+        # no path is a path that only rules for all paths allow
+        return Attributes(user, other.get("verb", ""), path=other.get("path") or ALL)
     about = spec["resourceAttributes"]
     names = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
     return Attributes(user, *(about.get(name, "") for name in names))

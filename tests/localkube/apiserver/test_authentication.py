@@ -277,6 +277,15 @@ def test_tokens_outlive_a_restart_with_their_data(
     assert stranger.call("POST", WHOAMI, {}, token=token).code == 401
 
 
+def test_the_key_is_its_owners_and_stays(tmp_path: Path) -> None:
+    first = Signer(tmp_path)
+    (key,) = tmp_path.iterdir()
+    assert key.stat().st_mode & 0o777 == 0o600
+    token = first.sign({"sub": "x"})
+    assert Signer(tmp_path).claims(token) == {"sub": "x"}
+    assert Signer(tmp_path / "other").claims(token) is None
+
+
 # time, with a clock of our own
 
 

@@ -38,6 +38,14 @@ def test_one_may_ask_about_paths(cluster: Cluster) -> None:
     }
 
 
+def test_a_question_about_no_path_is_not_one_about_objects(cluster: Cluster) -> None:
+    cluster.grant("r", rule("*", "*", "*"), to=user("alice"))
+    for attributes in ({"verb": "get"}, {"verb": "get", "path": "/metrics"}):
+        body = {"spec": {"nonResourceAttributes": attributes}}
+        answer = cluster.as_user("alice", "POST", f"{AUTHORIZATION}/selfsubjectaccessreviews", body)
+        assert answer.body["status"] == {"allowed": False}
+
+
 def test_what_cannot_be_evaluated_is_said(cluster: Cluster) -> None:
     cluster.bind("b", "lost", user("alice"))
     found = may(cluster, "alice", namespace=cluster.name, resource="pods", verb="get")

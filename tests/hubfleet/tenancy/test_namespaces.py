@@ -493,7 +493,8 @@ class Operator:
             resource = await discover(self.client, each["apiVersion"], each["kind"])
             namespace = each["metadata"].get("namespace") if resource.namespaced else None
             await self.client.apply(resource, namespace, each)
-            if not namespace:
+            # Those of users are bound in the namespaces of other tests, and are the same for all.
+            if not namespace and each["metadata"]["name"] not in (rights.USER_ROLE, rights.IMPERSONATOR_ROLE):
                 self.stack.push_async_callback(self._delete, resource, each["metadata"]["name"])
 
     async def _delete(self, resource: Resource, name: str) -> None:

@@ -281,6 +281,24 @@ def test_the_file_goes_before_the_environment_and_that_before_the_dotenv_file() 
     assert settings.hub.api_token == "from dotenv"
 
 
+def test_where_kbatch_proxys_variables_are_set_its_users_find_what_they_have() -> None:
+    for environ, contents in (
+        ({"KBATCH_PREFIX": "/x"}, {}),
+        ({"KBATCH_LABELS": '{"a": "b"}'}, {}),
+        ({}, {".env": "KBATCH_PREFIX=/x"}),
+    ):
+        tenancy = loaded(None, environ, **contents).tenancy
+        assert (tenancy.namespace, tenancy.adopt_unmarked) == ("kbatch", True)
+        assert (tenancy.impersonation, tenancy.network_policy.enabled) == ("preferred", False)
+    for environ in ({"JUPYTERHUB_SERVICE_NAME": "kbatch"}, {"KBATCH_PREFIX": ""}):
+        assert loaded(None, environ).tenancy == TenancySettings()
+    # What somebody wrote down goes before it, setting by setting.
+    text = "tenancy: {namespace: hubfleet, network_policy: {gateways: [{podSelector: {}}]}}"
+    tenancy = loaded(text, {"KBATCH_PREFIX": "/x"}).tenancy
+    assert (tenancy.namespace, tenancy.impersonation) == ("hubfleet", "preferred")
+    assert tenancy.network_policy.enabled
+
+
 def test_the_dotenv_file_is_found_where_kbatch_proxy_looks_and_may_be_missing() -> None:
     assert loaded(None, {}, **{".env": "KBATCH_PREFIX=/x"}).batch.prefix == "/x"
     assert loaded(None, {"KBATCH_SETTINGS_PATH": "/nowhere"}) == Settings()

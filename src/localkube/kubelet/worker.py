@@ -51,6 +51,7 @@ _FALLBACK_LINES = 80
 """Limits of a termination message (kubelet: MaxContainerTerminationMessage*)."""
 
 _DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+_OTHER_OS = ("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -123,6 +124,11 @@ class Worker:
             return
         if observed.get("startTime"):
             self._started = datetime.fromisoformat(observed["startTime"])
+        if (self.pod["spec"].get("os") or {}).get("name", "linux") != "linux":
+            # Pod Security asks less of such pods, since no Linux node runs them
+            reason, message = _OTHER_OS
+            self._verdict = (reason, f"Pod was rejected: {message}")
+            self._tell(None, reason, message, "Warning")
         restore.restore(self.pod, self._containers, datetime.now(UTC), time.monotonic())
         self.files.make()
         self._publish()

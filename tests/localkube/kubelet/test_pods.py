@@ -158,6 +158,14 @@ async def test_a_pod_of_the_same_name_is_another_pod(node: Node) -> None:
     assert await node.output("echo 2") == "2\n"
 
 
+async def test_a_pod_for_another_system_does_not_run(node: Node) -> None:
+    node.pod("p", sh("c", "echo ran"), os={"name": "windows"})
+    pod = await node.phase("p", "Failed")
+    assert pod["status"]["reason"] == "PodOSNotSupported"
+    assert pod["status"]["message"].startswith("Pod was rejected: Failed to admit pod as the OS field")
+    assert all("terminated" not in c["state"] for c in pod["status"]["containerStatuses"])
+
+
 async def test_deadline(node: Node) -> None:
     node.pod("p", sh("c", LOOP), activeDeadlineSeconds=1, terminationGracePeriodSeconds=1)
     pod = await node.phase("p", "Failed")

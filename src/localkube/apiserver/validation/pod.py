@@ -3,7 +3,7 @@
 from typing import Any
 
 from localkube.apiserver.status import FieldError
-from localkube.apiserver.validation import containers, metadata, names, scheduling, security, volumes
+from localkube.apiserver.validation import containers, metadata, names, podos, scheduling, security, volumes
 from localkube.apiserver.validation.causes import forbidden, index, invalid, not_supported, required
 
 Object = dict[str, Any]
@@ -118,11 +118,7 @@ def pod_spec(spec: Object, path: str, *, is_pod: bool) -> list[FieldError]:
     if preemption not in (None, "PreemptLowerPriority", "Never"):
         known = ("PreemptLowerPriority", "Never")
         errors.append(not_supported(f"{path}.preemptionPolicy", preemption, known))
-    if (system := spec.get("os")) is not None and system.get("name") not in ("linux", "windows"):
-        where = f"{path}.os.name"
-        name = system.get("name", "")
-        errors.append(not_supported(where, name, ("linux", "windows")) if name else required(where))
-    return errors
+    return errors + podos.system(spec, path)
 
 
 def _names(spec: Object, path: str) -> list[FieldError]:

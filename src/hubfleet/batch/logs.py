@@ -14,9 +14,12 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
 import msgspec
+import structlog
 
 from hubfleet.batch import podview
+from hubfleet.batch.manifests import USERNAME
 from hubfleet.batch.podview import Follow, InitFailed, Job, Over, Pod, next_step
+from hubfleet.batch.waiting import Waiting
 from hubfleet.batch.workloads import Workloads
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
@@ -26,24 +29,30 @@ from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import JOBS, PODS
 from hubfleet.kube.view import Change
 
+log = structlog.get_logger(__name__)
+
 JOB_NAME = "batch.kubernetes.io/job-name"
+
+CATCHING_UP = 10.0
+"""Seconds to ask for the pods of a job that ended."""
 
 LINE_LIMIT = 32 * 1024
 """Bytes: a longer line is sent in pieces, for it has to be held until its end comes."""
-
-PATIENCE = 20.0
-"""Seconds without news before a waiting stream says what it waits for; clients give up at 60 s of silence."""
 
 INIT_LINES = 50
 """How much of a failed init container's log is shown."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Whose log is asked for: a job (then `pod` is None) or a pod, as they were found."""
+    """Whose log is asked for: a job (then `pod` is None) or a pod, as they were found.
+
+    `listed` are the pods of a job that is not of the kind that we watch: all that will ever be known of them.
+    """
 
     namespace: str
     job: Job | None = None
     pod: Pod | None = None
+    listed: tuple[Pod, ...] | None = None
     on_behalf_of: Impersonation | None = None
 
     def seen_by(self, whom: Impersonation | None) -> "Target":
@@ -52,16 +61,13 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Logs:
-    """Reads logs in one cluster. `patience` and `wait` are in seconds; `wait` is for a pod to start."""
+    """Reads logs in one cluster. `wait` is how many seconds a followed one waits for a pod to start."""
 
-    def __init__(
-        self, client: Client, jobs: Workloads, pods: Workloads, *, wait: float, patience: float = PATIENCE
-    ):
+    def __init__(self, client: Client, jobs: Workloads, pods: Workloads, *, wait: float):
         self._client = client
         self._jobs = jobs.informer
         self._pods = pods.informer
         self._wait = wait
-        self._patience = patience
         self._changes = _Changes()
         self._jobs.subscribe(self._changes.tell)
         self._pods.subscribe(self._changes.tell)
@@ -88,7 +94,10 @@ class Logs:
                 found = await self._client.get(
                     JOBS, namespace, name, type=Job, on_behalf_of=on_behalf_of, budget=budget
                 )
-                return Target(namespace, job=found, on_behalf_of=on_behalf_of)
+                listed = None
+                if USERNAME not in (found.metadata.labels or {}):
+                    listed = await self._list(namespace, name, budget, on_behalf_of)
+                return Target(namespace, job=found, listed=listed, on_behalf_of=on_behalf_of)
             except NotFound as e:
                 missing = e
         try:
@@ -140,7 +149,8 @@ class Logs:
 
         Raises NotFound before the first one: for a job that ended, and whose pods are gone.
         """
-        if target.job is not None and target.job.end is not None and not self._known(target):
+        ended = target.job is not None and (target.job.end is not None or target.listed is not None)
+        if target.job is not None and ended and not self._known(target):
             raise _no_pods(target.job)
         return self._follow(target)
 
@@ -150,18 +160,23 @@ class Logs:
         deadline = time.monotonic() + self._wait
         readers: dict[str, _Reader] = {}
         several = target.job is not None and target.job.has_several_pods
-        seen = over = False
+        seen = over = asked = False
         version = (-1, -1)
+        waiting = Waiting(time.monotonic())
         with self._changes.telling(target.namespace, wake):
             try:
                 while True:
                     wake.clear()
                     if version != self._version(target):
+                        if not asked and self._has_ended(target):
+                            asked = True
+                            await self._catch_up(target)
                         version = self._version(target)
                         self._start_readers(target, readers, wake)
                         here = self._job_is_here(target)
                         seen = seen or here
-                        over = (seen and not here) or self._is_over(target, has_pods=bool(readers))
+                        watched = target.job is not None and target.listed is None
+                        over = asked or not watched or (seen and not here)
                     for reader in readers.values():
                         for line in reader.take():
                             yield _named(reader.name, line) if several or len(readers) > 1 else line or b" "
@@ -174,11 +189,13 @@ class Logs:
                     if readers:
                         await wake.wait()
                         continue
-                    if await _within(self._patience, wake):
-                        continue
-                    if time.monotonic() > deadline or self._has_ended(target):
+                    now, why = time.monotonic(), self._why_no_pod(target)
+                    if now > deadline:
                         break
-                    yield self._waiting_for_a_pod(target).encode()
+                    if waiting.is_due(why, now):
+                        yield f"kbatch: waiting for a pod: {why}".encode()
+                        now = time.monotonic()
+                    await _within(min(waiting.pause(why, now), deadline - now), wake)
                 if not readers:
                     yield _without_a_pod(self._job_now(target)).encode()
             finally:
@@ -193,27 +210,49 @@ class Logs:
         for pod in self._known(target):
             uid = pod.metadata.uid
             if uid not in readers:
-                readers[uid] = _Reader(pod.name, self._pod(target, pod.name, uid), wake)
+                source = self._pod(target, pod.name, uid, pod.container)
+                readers[uid] = _Reader(pod.name, source, wake)
+
+    async def _catch_up(self, target: Target) -> None:
+        """Learn of the pods of a job that ended: its end may be told before the pod that ended it."""
+        assert target.job is not None
+        try:
+            budget = Budget(CATCHING_UP)
+            labels = f"{JOB_NAME}={target.job.metadata.name}"
+            listed = self._client.list(PODS, target.namespace, labels=labels, type=msgspec.Raw, budget=budget)
+            async for raw in listed:
+                self._pods.learn(raw)
+        except KubeError:
+            # What the watch told is all there is, then.
+            log.warning("the pods of a job that ended are not known", cluster=self._client.name)
+
+    async def _list(
+        self, namespace: str, job: str, budget: Budget, on_behalf_of: Impersonation | None
+    ) -> tuple[Pod, ...]:
+        listed = self._client.list(
+            PODS,
+            namespace,
+            labels=f"{JOB_NAME}={job}",
+            type=Pod,
+            on_behalf_of=on_behalf_of,
+            budget=budget,
+        )
+        return tuple(sorted([pod async for pod in listed], key=lambda pod: pod.age_order))
 
     def _job_is_here(self, target: Target) -> bool:
         return self._job_now(target) is not None
-
-    def _is_over(self, target: Target, *, has_pods: bool) -> bool:
-        """Whether no pod is to come. A Job's end may be told before the pod that ended it."""
-        job = self._job_now(target)
-        return target.job is None or (
-            job is not None and job.end is not None and (has_pods or not job.had_pods)
-        )
 
     def _has_ended(self, target: Target) -> bool:
         job = self._job_now(target)
         return job is not None and job.end is not None
 
-    def _waiting_for_a_pod(self, target: Target) -> str:
+    def _why_no_pod(self, target: Target) -> str:
         job = self._job_now(target)
-        return "kbatch: waiting for a pod" + (", the job is queued" if job and job.queued else "")
+        return "the job is queued" if job is not None and job.queued else "none was made yet"
 
     def _known(self, target: Target) -> list[Pod]:
+        if target.listed is not None:
+            return list(target.listed)
         if target.job is None:
             assert target.pod is not None
             return [self._now(target, target.pod.name, target.pod.metadata.uid) or target.pod]
@@ -237,16 +276,18 @@ class Logs:
         item = self._jobs.get(target.namespace, target.job.metadata.name)
         return podview.job(item.raw) if item is not None and item.uid == target.job.metadata.uid else None
 
-    async def _pod(self, target: Target, name: str, uid: str) -> AsyncGenerator[list[bytes]]:
+    async def _pod(self, target: Target, name: str, uid: str, container: str) -> AsyncGenerator[list[bytes]]:
         """One pod's lines: of every run of its container, from its start to the pod's end."""
         deadline = time.monotonic() + self._wait
         followed = -1  # which run: 0 is the first one, each restart counts one more
         wake = asyncio.Event()
-        if self._now(target, name, uid) is None and target.pod is not None:
-            # Not one that we watch: the API server says what there is to say.
-            async for lines in self._lines(target, name, target.pod.container, follow=True):
+        watched = target.pod is None and target.listed is None
+        if not watched and self._now(target, name, uid) is None:
+            # The API server says what there is to say.
+            async for lines in self._lines(target, name, container, follow=True):
                 yield lines
             return
+        waiting = Waiting(time.monotonic())
         with self._changes.telling(target.namespace, wake):
             while True:
                 wake.clear()
@@ -264,11 +305,13 @@ class Logs:
                     return
                 elif followed >= 0:
                     await wake.wait()
-                elif not await _within(self._patience, wake):
+                elif (now := time.monotonic()) > deadline:
+                    yield [f"kbatch: pod {name} did not start within {self._wait:.0f} s".encode()]
+                    return
+                elif waiting.is_due(step.why, now):
                     yield [f"kbatch: pod {name} is waiting: {step.why}".encode()]
-                    if time.monotonic() > deadline:
-                        yield [f"kbatch: pod {name} did not start within {self._wait:.0f} s".encode()]
-                        return
+                else:
+                    await _within(min(waiting.pause(step.why, now), deadline - now), wake)
 
     async def _lines(
         self, target: Target, pod: str, container: str, *, follow: bool

@@ -59,7 +59,15 @@ class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     uid: str = ""
     creation_timestamp: str = ""
+    labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+
+
+_MEANING = {
+    "ContainerCreating": "{} (its image is pulled, its volumes are mounted)",
+    **dict.fromkeys(("ErrImagePull", "ImagePullBackOff"), "its image cannot be pulled: {}"),
+}
+"""Reasons of a waiting container that do not say what they mean."""
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -117,13 +125,17 @@ class Pod(msgspec.Struct, frozen=True):
 
     def why_waiting(self) -> str:
         """What stands between the pod and its start, in Kubernetes' words."""
-        for status in (*(self.status.init_container_statuses or ()), *(self.status.container_statuses or ())):
+        init = self.status.init_container_statuses or ()
+        for status in (*init, *(self.status.container_statuses or ())):
             waiting = status.state.waiting
             if waiting is not None and waiting.reason not in ("", "PodInitializing"):
-                return f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+                why = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+                return _MEANING.get(waiting.reason, "{}").format(why)
+            if status in init and status.state.running is not None:
+                return f"init container {status.name} is running"
         for condition in self.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
-                return condition.message or condition.reason
+                return f"not on a node yet: {condition.message or condition.reason}"
         return self.status.message or self.status.reason or self.status.phase
 
 
@@ -135,8 +147,6 @@ class _JobSpec(msgspec.Struct, frozen=True):
 
 class _JobStatus(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] | None = None
-    succeeded: int | None = None
-    failed: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -147,10 +157,6 @@ class Job(msgspec.Struct, frozen=True):
     @property
     def queued(self) -> bool:
         return self.spec.suspend is True
-
-    @property
-    def had_pods(self) -> bool:
-        return bool(self.status.succeeded or self.status.failed)
 
     @property
     def has_several_pods(self) -> bool:

@@ -2,19 +2,34 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from tests.hubfleet.batch.conftest import BODIES, Person, Server, StartServer, body, objects, until
+from tests.hubfleet.batch.conftest import (
+    BODIES,
+    Person,
+    Server,
+    StartServer,
+    body,
+    objects,
+    opened,
+    until,
+    user,
+)
 from tests.hubfleet.batch.test_code import archive, encoded
 
 from hubfleet.kube.client import Client
 from hubfleet.kube.resources import JOBS, PODS
 
 pytestmark = pytest.mark.kubelet
+
+
+_WAITING = re.compile(rb"(\[\S+\] )?kbatch: (waiting for a pod|pod \S+ is waiting): ")
 
 
 class Hands:
@@ -42,15 +57,19 @@ class Hands:
         async with self.session.get(self.server.url + path) as response:
             return response.status, await response.text()
 
-    async def follow(self, path: str) -> AsyncIterator[str]:
-        """The chunks as they were sent, which is what the clients print as lines."""
+    async def follow(self, path: str, *, waiting: bool = False) -> AsyncIterator[str]:
+        """The chunks as they were sent, which is what the clients print as lines.
+
+        What a slow start is said to wait for is only there with `waiting`.
+        """
         async with self.session.get(self.server.url + path + "?stream=true") as response:
             assert response.status == 200
             whole = b""
             async for data, ends in response.content.iter_chunks():
                 whole += data
                 if ends and whole:  # the last one is the end of the answer
-                    yield whole.decode()
+                    if waiting or not _WAITING.match(whole):
+                        yield whole.decode()
                     whole = b""
 
     async def lines(self, path: str) -> list[str]:
@@ -176,18 +195,74 @@ async def test_a_queued_job_has_no_log_yet(start_server: StartServer, hands: Han
     assert json.loads(text)["detail"] == f"No pods found for job {name} (it is queued)"
 
 
-async def test_a_pod_that_cannot_start_says_why(hands: Hands, client: Client) -> None:
+async def test_a_pod_that_cannot_start_says_why(hands: Hands) -> None:
     sent = json.loads(body("job-0.5"))
-    sent["job"]["spec"]["template"]["spec"]["node_selector"] = {"no": "such-node"}
+    container = sent["job"]["spec"]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "1000"}}
     name = await hands.post(sent)
-
-    async def pods() -> list[str]:
-        return await hands.pods(name)
-
-    (pod,) = await until(pods)
+    follower = hands.follow(f"jobs/logs/{name}/", waiting=True)
+    async with asyncio.timeout(10):
+        line = await anext(follower)
+    await follower.aclose()  # type: ignore[attr-defined]
+    (pod,) = await hands.pods(name)
+    why = "not on a node yet: 0/1 nodes are available: "
+    assert line.startswith(f"kbatch: pod {pod} is waiting: {why}")
     status, text = await hands.read(f"jobs/logs/{name}/")
     assert status == 400
-    assert f'pod "{pod}" is waiting to start' in json.loads(text)["detail"]
+    assert f'pod "{pod}" is waiting to start: {why}' in json.loads(text)["detail"]
+
+
+async def test_a_followed_log_soon_says_what_it_waits_for(hands: Hands, client: Client) -> None:
+    name = await hands.submit("echo on", suspend=True)
+    follower = hands.follow(f"jobs/logs/{name}/", waiting=True)
+    async with asyncio.timeout(10):  # it is two seconds
+        assert await anext(follower) == "kbatch: waiting for a pod: the job is queued"
+    await client.patch(JOBS, hands.person.namespace, name, {"spec": {"suspend": False}})
+    async with asyncio.timeout(60):
+        assert [line async for line in follower][-1] == "on"
+
+
+async def test_a_job_that_is_not_kbatchs_is_read_as_it_is(hands: Hands, client: Client) -> None:
+    """Nothing here watches it: nobody would tell of its pods."""
+    await hands.submit("true")  # makes the namespace
+    container = {
+        "name": "a",
+        "image": "python:3.13",
+        "command": ["sh", "-c", "echo hello; sleep 2; echo you"],
+    }
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    job = {"metadata": {"name": "theirs"}, "spec": {"template": template, "suspend": True}}
+    await client.create(JOBS, hands.person.namespace, {"apiVersion": "batch/v1", "kind": "Job", **job})
+    for path in ("jobs/logs/theirs/", "jobs/logs/theirs/?stream=true"):
+        async with asyncio.timeout(10):
+            status, text = await hands.read(path)
+        assert (status, json.loads(text)["detail"]) == (404, "No pods found for job theirs (it is queued)")
+    await client.patch(JOBS, hands.person.namespace, "theirs", {"spec": {"suspend": False}})
+
+    async def begun() -> bool:
+        return (await hands.read("jobs/logs/theirs/"))[1].startswith("hello")
+
+    await until(begun)
+    assert await hands.lines("jobs/logs/theirs/") == ["hello", "you"]
+
+
+async def test_a_job_that_ends_before_its_pods_are_told(
+    kubeconfig: Path, kube_context: str, person: Person
+) -> None:
+    """Two watches, in no agreed order: here that of the pods says nothing any more."""
+    async with opened(kubeconfig, kube_context) as service, asyncio.timeout(60):
+        wing = service.on()
+        await wing.pods.informer.synced()
+        await wing.pods.informer.stop()
+        sent = json.loads(body("job-0.5"))
+        sent["job"]["spec"]["backoff_limit"] = 1
+        container = sent["job"]["spec"]["template"]["spec"]["containers"][0]
+        container |= {"command": ["sh", "-c"], "args": ["echo attempt; exit 1"]}
+        made = json.loads(await wing.submit(user(person), "Job", json.dumps(sent).encode()))
+        target = await wing.find_log(user(person), made["metadata"]["name"])
+        found = [line async for line in await wing.log(user(person), target, follow=True)]
+        told = [line.split()[-1] for line in found if not _WAITING.match(line)]
+        assert told == [b"attempt", b"attempt"]
 
 
 async def test_whoever_goes_away_is_let_go_at_once(server: Server, hands: Hands) -> None:

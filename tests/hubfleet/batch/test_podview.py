@@ -26,6 +26,8 @@ def pod(
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 DONE = {"terminated": {"exitCode": 0}}
 CREATING = {"waiting": {"reason": "ContainerCreating"}}
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+NO_IMAGE = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
 BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
 BROKEN = {"terminated": {"exitCode": 3, "reason": "Error"}}
 UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}]
@@ -37,8 +39,14 @@ UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedu
         (None, -1, Over()),
         (None, 0, Over()),
         (pod(), -1, Wait("Pending")),
-        (pod(conditions=UNSCHEDULABLE), -1, Wait("no node")),
-        (pod(state=CREATING), -1, Wait("ContainerCreating")),
+        (pod(conditions=UNSCHEDULABLE), -1, Wait("not on a node yet: no node")),
+        (pod(state=CREATING), -1, Wait("ContainerCreating (its image is pulled, its volumes are mounted)")),
+        (pod(state=NO_IMAGE), -1, Wait("its image cannot be pulled: ErrImagePull: not found")),
+        (
+            pod(state=INITIALIZING, initContainerStatuses=[{"name": "unpack-code", "state": RUNNING}]),
+            -1,
+            Wait("init container unpack-code is running"),
+        ),
         (pod("Running", state=RUNNING), -1, Follow(0, "job")),
         (pod("Running", state=RUNNING), 0, Wait("Running")),
         (pod("Succeeded", state=DONE), -1, Follow(0, "job")),
@@ -75,16 +83,15 @@ def test_the_log_of_a_pod_is_that_of_the_container_that_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ended", "had_pods"),
+    ("status", "ended"),
     [
-        ({}, None, False),
-        ({"conditions": [{"type": "Suspended", "status": "True"}]}, None, False),
-        ({"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 1}, "Complete", True),
-        ({"conditions": [{"type": "Failed", "status": "True"}]}, "Failed", False),
-        ({"conditions": [{"type": "Failed", "status": "False"}], "failed": 1}, None, True),
+        ({}, None),
+        ({"conditions": [{"type": "Suspended", "status": "True"}]}, None),
+        ({"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 1}, "Complete"),
+        ({"conditions": [{"type": "Failed", "status": "True"}]}, "Failed"),
+        ({"conditions": [{"type": "Failed", "status": "False"}], "failed": 1}, None),
     ],
 )
-def test_a_job_has_an_end(status: Any, ended: str | None, had_pods: bool) -> None:
+def test_a_job_has_an_end(status: Any, ended: str | None) -> None:
     found = podview.job(msgspec.json.encode({"metadata": {"name": "j"}, "status": status}))
     assert (found.end.type if found.end else None) == ended
-    assert found.had_pods == had_pods

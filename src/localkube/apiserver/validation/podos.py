@@ -12,12 +12,14 @@ from localkube.apiserver.validation.causes import forbidden, index, not_supporte
 Object = dict[str, Any]
 
 _SYSTEMS = ("linux", "windows")
-_POD_CONTEXT = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
-    "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy",
+_NOT_OF_WINDOWS = (
+    "securityContext.appArmorProfile", "securityContext.seLinuxOptions", "hostUsers", "hostPID", "hostIPC",
+    "securityContext.seccompProfile", "securityContext.fsGroup", "securityContext.fsGroupChangePolicy",
+    "securityContext.sysctls", "shareProcessNamespace", "securityContext.runAsUser",
+    "securityContext.runAsGroup", "securityContext.supplementalGroups",
+    "securityContext.supplementalGroupsPolicy",
 )  # fmt: skip
-_POD = ("hostUsers", "hostPID", "hostIPC", "shareProcessNamespace")
-_CONTAINER_CONTEXT = (
+_NOT_OF_A_WINDOWS_CONTAINER = (
     "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem",
     "privileged", "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
 )  # fmt: skip
@@ -33,22 +35,19 @@ def system(spec: Object, path: str) -> list[FieldError]:
         where = f"{path}.os.name"
         return [not_supported(where, name, _SYSTEMS) if name else required(where)]
     if name == "linux":
-        options = ("windowsOptions",)
-        return _others(spec, path, (), options, options, "windows options cannot be set for a linux pod")
-    return _others(spec, path, _POD, _POD_CONTEXT, _CONTAINER_CONTEXT, "cannot be set for a windows pod")
+        detail = "windows options cannot be set for a linux pod"
+        return _others(spec, path, ("securityContext.windowsOptions",), ("windowsOptions",), detail)
+    detail = "cannot be set for a windows pod"
+    return _others(spec, path, _NOT_OF_WINDOWS, _NOT_OF_A_WINDOWS_CONTAINER, detail)
 
 
 def _others(
-    spec: Object,
-    path: str,
-    of_pod: tuple[str, ...],
-    of_context: tuple[str, ...],
-    of_container: tuple[str, ...],
-    detail: str,
+    spec: Object, path: str, of_pod: tuple[str, ...], of_container: tuple[str, ...], detail: str
 ) -> list[FieldError]:
+    """`of_pod` are fields of the spec, `of_container` such of each container's security context."""
     context = spec.get("securityContext") or {}
-    found = [f"{path}.securityContext.{name}" for name in of_context if name in context]
-    found += [f"{path}.{name}" for name in of_pod if name in spec]
+    given = spec.keys() | {f"securityContext.{name}" for name in context}
+    found = [f"{path}.{name}" for name in of_pod if name in given]
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         for position, container in enumerate(spec.get(kind) or ()):
             where = index(f"{path}.{kind}", position)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from localkube.apiserver import bodies, defaults
+from localkube.apiserver import bodies, defaults, protobuf
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.incoming import decode
 from localkube.apiserver.requests import User, write_options
@@ -18,7 +18,11 @@ async def read(x: Exchange, resource: Resource) -> Object:
     """The object of a POST, decoded and defaulted. Raises StatusError for what cannot be read."""
     options = write_options(x.query, "CreateOptions")
     _ = x.representation
-    body = bodies.decode(await x.body(), x.header("content-type"), resource.kind)
+    raw, content_type = await x.body(), x.header("content-type")
+    if bodies.media_type(content_type) == protobuf.MEDIA:
+        body = protobuf.decode(raw, resource.kind)
+    else:
+        body = bodies.decode(raw, content_type, resource.kind)
     found = decode(resource, body, options.validation, x.warn)
     defaults.apply(resource, found)
     return found

@@ -17,6 +17,7 @@ from litestar.types import ExceptionHandlersMap
 
 from hubfleet.errors import Problem, UserError
 from hubfleet.kube.errors import ApiError, ClusterUnreachable, CredentialsError, KubeError
+from hubfleet.logs import redact_text
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,8 @@ def for_kube_error(error: KubeError) -> Answer:
         return Answer(503, detail, max(error.retry_after, 1.0))
     # 401 is about our own account, and would make a client believe that its token is wrong.
     code = f" ({error.code})" if isinstance(error, ApiError) else ""
-    detail = f"cluster {error.cluster} cannot do this now{code}: {error.message}"
+    # Nor is it about the request, and may quote anything: a proxy the headers that it was sent, for one.
+    detail = f"cluster {error.cluster} cannot do this now{code}: {redact_text(error.message)}"
     return Answer(503, detail, getattr(error, "retry_after", None) or RETRY_AFTER)
 
 

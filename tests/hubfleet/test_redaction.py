@@ -13,8 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -156,10 +158,10 @@ def through_a_plugin(given: Path, context: str, directory: Path, planted: Plante
     }
     script = f"cat <<'END'\n{json.dumps(credential)}\nEND\necho warned about $SECRET >&2"
     user = plugin(directory, "good-plugin", script, SECRET=planted("a plugin's variable"))
-    return kubeconfig(directory / "good", cluster.pop("server"), user, **cluster)
+    return kubeconfig(directory / "good.yaml", cluster.pop("server"), user, **cluster)
 
 
-def failing_clusters(directory: Path, planted: Planted) -> dict[str, Path]:
+def failing_clusters(directory: Path, planted: Planted, talkative: str) -> dict[str, Path]:
     """By name, each with secrets in its credentials, and a reason of its own not to work."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -172,7 +174,7 @@ def failing_clusters(directory: Path, planted: Planted) -> dict[str, Path]:
         "dead": {"token": planted("a dead cluster's token")},
         "basic": {"username": "me", "password": planted("a basic password")},
         "failing-plugin": plugin(directory, "failing-plugin", words, SECRET=variable),
-        "confused-plugin": plugin(directory, "confused-plugin", f"echo 'token: {printed}'"),
+        "confused-plugin": plugin(directory, "confused-plugin", f'echo "token: {printed}"'),
         "oidc": {
             "auth-provider": {
                 "name": "oidc",
@@ -180,13 +182,56 @@ def failing_clusters(directory: Path, planted: Planted) -> dict[str, Path]:
                     "client-id": "me",
                     "client-secret": planted("an OIDC client's secret"),
                     "refresh-token": planted("a refresh token"),
-                    "id-token": planted("an ID token"),
+                    "id-token": planted("an ID token", expired_jwt()),
                     "idp-issuer-url": nobody,
                 },
             }
         },
     }
-    return {name: kubeconfig(directory / name, nobody, user) for name, user in users.items()}
+    found = {name: kubeconfig(directory / f"{name}.yaml", nobody, user) for name, user in users.items()}
+    token = {
+        "token": planted(
+            "a talkative cluster's token", f"eyJ{secrets.token_hex(8)}.{secrets.token_hex(20)}.x"
+        )
+    }
+    return found | {"talkative": kubeconfig(directory / "talkative.yaml", talkative, token)}
+
+
+class Talkative(BaseHTTPRequestHandler):
+    """An API server, or a proxy before one, that says too much."""
+
+    def do_GET(self) -> None:
+        message = f"cannot do {self.path} with {self.headers['Authorization']}"
+        status = {"kind": "Status", "apiVersion": "v1", "code": 500, "reason": "x", "message": message}
+        content = json.dumps(status).encode()
+        self.send_response(500)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_PATCH = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def talkative() -> Iterator[str]:
+    """Its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Talkative)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def expired_jwt() -> str:
+    parts = ({"alg": "none"}, {"exp": 1_000_000_000, "of": secrets.token_hex(8)})
+    encoded = [base64.urlsafe_b64encode(json.dumps(each).encode()).decode().rstrip("=") for each in parts]
+    return ".".join([*encoded, secrets.token_urlsafe(12)])
 
 
 @pytest.fixture
@@ -209,7 +254,7 @@ class Stage:
                 "service_name": hub.service_name,
             },
             "clusters": [
-                good_cluster if good.name != "good" else {**good_cluster, "context": "c"},
+                good_cluster if good.name != "good.yaml" else {**good_cluster, "context": "c"},
                 *({"name": name, "kubeconfig": str(path)} for name, path in clusters.items()),
             ],
             "batch": {"prefix": PREFIX, "extra_env": {"OPERATORS": planted("the operator's env")}},
@@ -246,10 +291,11 @@ class Stage:
 
 @pytest.fixture
 def stage(
-    jupyterhub: Any, kubeconfig: Path, kube_context: str, tmp_path: Path, planted: Planted
+    jupyterhub: Any, kubeconfig: Path, kube_context: str, tmp_path: Path, planted: Planted, talkative: str
 ) -> Iterator[Stage]:
     good = through_a_plugin(kubeconfig, kube_context, tmp_path, planted)
-    stage = Stage(jupyterhub, good, kube_context, tmp_path, planted, failing_clusters(tmp_path, planted))
+    failing = failing_clusters(tmp_path, planted, talkative)
+    stage = Stage(jupyterhub, good, kube_context, tmp_path, planted, failing)
     try:
         stage.server.wait_until_ready()
         yield stage
@@ -369,7 +415,8 @@ async def test_nothing_tells_a_secret(
         each["id"] for each in jupyterhub.call("GET", f"/users/{name}/tokens")["api_tokens"]
     }
     stage.stop()
-    assert "request" in stage.logs
+    for words in ("cannot log in", "printed something that is not JSON", "OIDC", "cannot do /api"):
+        assert words in stage.logs, "what an operator needs to know is there"
     for line in stage.logs.splitlines():
         assert planted.found_in(line) == set(), line
     for person in (name, f"{name}-other"):

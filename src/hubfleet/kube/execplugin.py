@@ -61,12 +61,21 @@ class ExecPlugin(msgspec.Struct, frozen=True):
                 process.kill()
                 await process.wait()
         if process.returncode != 0:
-            words = err.decode("utf-8", "replace").strip()[-500:]
+            words = self._without_secrets(err.decode("utf-8", "replace")).strip()[-500:]
             raise self._error(f"failed with exit code {process.returncode}: {words}")
         try:
             return parse(out, self.api_version)
         except ValueError as e:
             raise self._error(str(e)) from e
+
+    def _without_secrets(self, words: str) -> str:
+        """Without what the kubeconfig gives the plugin in variables: passwords, as often as not."""
+        given = {
+            value for name, value in self.env.items() if name != "KUBERNETES_EXEC_INFO" and len(value) > 3
+        }
+        for value in sorted(given, key=len, reverse=True):
+            words = words.replace(value, "***")
+        return words
 
     def _error(self, what: str) -> KubeconfigError:
         hint = f"\n{self.install_hint.strip()}" if self.install_hint else ""

@@ -41,7 +41,7 @@ class Oidc:
         try:
             answer = await self._refresh()
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as e:
-            raise KubeconfigError(f"auth-provider oidc: the issuer gives no new token: {e!r}") from e
+            raise KubeconfigError(f"auth-provider oidc: the issuer renews nothing: {e!r}") from e
         if not isinstance(answer.get("id_token"), str):
             raise KubeconfigError("auth-provider oidc: the issuer's answer has no id_token")
         token = self._config["id-token"] = answer["id_token"]

@@ -108,7 +108,8 @@ def check_overrides(context: Any, path: Path, review: Review) -> None:
 def check_namespaces(value: Any, path: Path, review: Review) -> None:
     """Of pod affinity, which would tell of others' pods, or keep them from a node."""
     for i, namespace in enumerate(value or ()):
-        check_namespace(namespace, (*path, i), review)
+        if not namespace or namespace != review.namespace:
+            review.refuse((*path, i), "namespaces", review.namespace or "nothing")
 
 
 def check_namespace_selector(value: Any, path: Path, review: Review) -> None:

@@ -1,8 +1,8 @@
 """What the API server enforces in users' namespaces, and whether the operator's job template gets past it.
 
-What users may say conforms to the policy's level by itself. The template is the operator's, and may do what no
-user may (a hostPath volume that every job mounts): then the API server would refuse the pods of every job in
-a namespace that is labelled with the level, so the label says less, and the process says so at its start.
+What users may say keeps the policy's level by itself. The template is the operator's, and may do what no user
+may (a hostPath volume that every job mounts): then the API server would refuse the pods of every job in a
+namespace that is labelled with the level, so the label says less, and the process says so at its start.
 """
 
 from typing import Any

@@ -106,6 +106,11 @@ POD: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {},
     ),
     (
+        {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": "a", "namespaces": [""]}]}}},
+        f"affinity.podAffinity.{REQUIRED}.0.namespaces.0",
+        {},
+    ),
+    (
         {"affinity": {"podAntiAffinity": {REQUIRED: [{"topologyKey": "a", "namespaceSelector": {}}]}}},
         f"affinity.podAntiAffinity.{REQUIRED}.0.namespaceSelector",
         {},

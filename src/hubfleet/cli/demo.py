@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -10,6 +9,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
+from hubfleet.demo.folder import Folder, folder
 from hubfleet.demo.process import ProcessFailed, free_port
 from hubfleet.demo.stage import CLUSTERS, Stage, raised
 from hubfleet.demo.story import StoryFailed, Terminal, tell
@@ -43,8 +43,8 @@ def demo(*, once: bool, kbatch: Path, node: Path, project: Path, port: int) -> N
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with tempfile.TemporaryDirectory(prefix="hubfleet-demo-") as directory:
-            _run(console, Path(directory), once, kbatch.absolute(), node.absolute(), project.absolute(), port)
+        with folder() as place:
+            _run(console, place, once, kbatch.absolute(), node.absolute(), project.absolute(), port)
     except (ProcessFailed, StoryFailed) as failure:
         console.print(f"\n[red]demo: failed[/red]: {failure}", markup=True)
         sys.exit(1)
@@ -58,7 +58,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _run(
-    console: Console, directory: Path, once: bool, kbatch: Path, node: Path, project: Path, port: int
+    console: Console, place: Folder, once: bool, kbatch: Path, node: Path, project: Path, port: int
 ) -> None:
     console.print("[bold]Starting two clusters, a JupyterHub and hubfleet[/bold]")
 
@@ -67,10 +67,10 @@ def _run(
 
     if not once and free_port(port) != port:
         console.print(f"  port {port} is taken: JupyterHub gets another one")
-    with raised(directory, node=node, port=0 if once else port, tell=ready) as stage:
+    with raised(place, node=node, port=0 if once else port, tell=ready) as stage:
         terminal = Terminal(
             kbatch,
-            directory / "home",
+            place.path / "home",
             project,
             lambda line: console.print(line, markup=False, soft_wrap=True),
         )

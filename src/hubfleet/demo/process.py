@@ -39,10 +39,19 @@ def _die_with_parent() -> None:
 
 
 class Process:
-    """One server of the demo, with its output in a file."""
+    """One server of the demo, with its output in a file. `holds` are open files that it keeps open, too."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        holds: Sequence[int] = (),
+    ):
         self.name = name
+        self._holds = tuple(holds)
         self.log = log
         self._command = list(command)
         self._env = dict(env) if env is not None else None
@@ -58,6 +67,7 @@ class Process:
                 env=self._env,
                 cwd=self.log.parent,
                 preexec_fn=_die_with_parent,
+                pass_fds=self._holds,
                 start_new_session=True,  # Ctrl-C reaches us alone; we end the others in order
             )
         return self

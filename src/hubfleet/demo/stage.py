@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from hubfleet.demo import hub
+from hubfleet.demo.folder import Folder
 from hubfleet.demo.process import Process, free_port
 
 CLUSTERS = ("west", "east")  # the first one is the default
@@ -46,7 +47,7 @@ def program(name: str) -> str:
 
 @contextmanager
 def raised(
-    directory: Path, *, node: Path, port: int, tell: Callable[[str, str, float], None]
+    folder: Folder, *, node: Path, port: int, tell: Callable[[str, str, float], None]
 ) -> Iterator[Stage]:
     """Start everything, in order, and end it in the reverse order.
 
@@ -56,6 +57,7 @@ def raised(
     addresses = hub.HubAddresses(
         port=free_port(port), hub_port=free_port(), proxy_api_port=free_port(), service_port=free_port()
     )
+    directory, holds = folder.path, (folder.lock,)
     stage_token, service_token, proxy_token = (secrets.token_hex(24) for _ in range(3))
     kubeconfig = directory / "kubeconfig"
     with ExitStack() as stack:
@@ -63,7 +65,9 @@ def raised(
 
         def start(name: str, command: list[str], ready: Callable[[], bool], address: str, **env: str) -> None:
             begun = time.monotonic()
-            process = Process(name, command, directory / f"{name}.log", env={**os.environ, **env})
+            process = Process(
+                name, command, directory / f"{name}.log", env={**os.environ, **env}, holds=holds
+            )
             processes.append(stack.enter_context(process))
             process.wait_until(ready, 60)
             tell(name, address, time.monotonic() - begun)
@@ -96,6 +100,7 @@ def raised(
             hub.proxy_command(addresses, node),
             directory / "proxy.log",
             env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": proxy_token},
+            holds=holds,
         )
         processes.append(stack.enter_context(proxy))
         command = [program("jupyterhub"), "--config", str(config)]
@@ -106,6 +111,7 @@ def raised(
             "controller",
             [program("hubfleet"), "controller", "--config", str(settings)],
             directory / "controller.log",
+            holds=holds,
         )
         processes.append(stack.enter_context(controller))
         yield Stage(directory, kubeconfig, addresses, stage_token, tuple(processes))

@@ -245,7 +245,7 @@ def _mark(obj: dict[str, Any], finalizers: list[str], now: datetime, grace: int)
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in whole seconds, as metav1.Time is written."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.isoformat(timespec='seconds')[:19]}Z"
 
 
 def _parse(text: str) -> datetime:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from localkube.apiserver import quantity
@@ -214,8 +215,13 @@ def _escape(char: str) -> str:
 def _time(value: Any, seen: list[str]) -> Any:
     if value.__class__ is not str:
         raise Mismatch(f"json: cannot unmarshal {json_type(value)} into Go value of type string")
+    return _canonical_time(value)
+
+
+@lru_cache(maxsize=1024)
+def _canonical_time(value: str) -> str:
+    # Kept, for most times come from the server itself, and every write of an object brings them again.
     parsed = _parse_time(value, micro=False)
-    # Most times come from the server itself and are canonical already.
     return value if _CANONICAL_TIME.fullmatch(value) else parsed.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

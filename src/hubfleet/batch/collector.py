@@ -45,7 +45,7 @@ NAMESPACE_BUDGET = 20.0
 """Seconds for one namespace: whoever fills theirs with parts keeps nobody's from being looked at."""
 
 NOWHERE = 5
-"""A round that begins with so many namespaces in which we may not act ends: it is not about the namespaces."""
+"""A round that begins with so many namespaces in which we may not act ends: it would be so in all of them."""
 
 IdentityOf = Callable[[str], Awaitable[Impersonation | None]]
 """As whom we act in a user's namespace; None is ourselves. Raises UserError, KubeError."""

@@ -16,11 +16,12 @@ from hubfleet.batch import wire
 from hubfleet.batch.manifests import USERNAME
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
-from hubfleet.kube.errors import NotFound
+from hubfleet.kube.errors import ApiError, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.informer import Informer
 from hubfleet.kube.resources import CRONJOBS, JOBS, PODS, Resource
 from hubfleet.kube.view import Item
+from hubfleet.tenancy.refusals import missing_right
 
 ENCODED_AT_ONCE = 20
 """Objects, a tenth of a millisecond each: ten thousand new ones must not stop everybody for a second."""
@@ -145,11 +146,14 @@ class Workloads:
         return head + b",".join([item.value for item in items]) + tail
 
     def _freshness(self) -> dict[str, str]:
-        """What we last heard, said plainly, while the cluster does not answer: better than nothing at all."""
+        """What we last heard, said plainly, while we hear no more: better than nothing at all."""
         if self.informer.reachable:
             return {}
         seconds = max(0, round(time.time() - self.informer.last_contact))
-        text = f"cluster {self._client.name} does not answer; this is as of {seconds} s ago"
+        obstacle = self.informer.obstacle
+        right = missing_right(obstacle) if isinstance(obstacle, ApiError) else None
+        why = f"does not let this server {right}" if right else "does not answer"
+        text = f"cluster {self._client.name} {why}; this is as of {seconds} s ago"
         return {"Warning": f'110 hubfleet "{text}"'}
 
 

@@ -97,6 +97,11 @@ class Informer(Generic[V]):
         await self.stop()
 
     @property
+    def obstacle(self) -> KubeError | None:
+        """What keeps the copy from being up to date; None where nothing does, or nobody knows yet."""
+        return self._error
+
+    @property
     def has_synced(self) -> bool:
         """Whether the first complete list is in."""
         return self._synced.is_set()

@@ -109,25 +109,20 @@ QUEUES: Rules = (
 """Our own account's, where `tenancy.local_queue` is used."""
 
 USER: Rules = (
-    Rule("Batch jobs: submit, look, delete", "batch", ("jobs", "cronjobs"), (*_READ, "create", "delete")),
     Rule(
-        "A job's pods: look, and delete one that hangs; none is made but by a job",
-        "",
-        ("pods",),
-        (*_READ, "delete"),
+        "Batch jobs: submit, delete, and look at one that our own account has not heard of yet",
+        "batch",
+        ("jobs", "cronjobs"),
+        ("get", "create", "delete"),
     ),
+    Rule("As above, for a job's pods; none is made but by a job", "", ("pods",), ("get",)),
     Rule("Logs", "", ("pods/log",), ("get",)),
     Rule(
-        "A job's environment and code; patch gives them to the job that they are for",
+        "A job's environment and code. patch gives them to the job that they are for; get and delete take "
+        "them back when it could not be made; with list, the controller finds those of submissions that died",
         "",
         ("secrets", "configmaps"),
         ("get", "list", "create", "patch", "delete"),
-    ),
-    Rule(
-        "What is in the namespace besides: to say what a pod waits for",
-        "",
-        ("events", "persistentvolumeclaims", "services"),
-        _READ,
     ),
 )
 """A user's, in their own namespace. Nothing that the tenancy rests on: no quota, policy, account or right."""

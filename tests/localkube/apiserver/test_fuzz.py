@@ -3,13 +3,18 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localkube.apiserver import defaults, schema, status, strategy, validation
+from localkube.apiserver import defaults, limitranger, schema, status, strategy, validation
+from localkube.apiserver.podsecurity.policy import LATEST, Standard
+from localkube.apiserver.podsecurity.standards import violations
+from localkube.apiserver.quota import usage
+from localkube.apiserver.quota.scopes import in_scope
 from localkube.apiserver.resources import Resource, Resources
 
 RESOURCES = Resources()
@@ -124,6 +129,39 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "spec": {"leaseDurationSeconds": 1, "renewTime": "2026-01-01T00:00:00.000000Z"},
     },
     "serviceaccounts": {"metadata": METADATA, "imagePullSecrets": [{"name": "x"}]},
+    "resourcequotas": {
+        "metadata": METADATA,
+        "spec": {
+            "hard": {"pods": "1", "limits.memory": "1Gi"},
+            "scopes": ["NotTerminating"],
+            "scopeSelector": {
+                "matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["x"]}]
+            },
+        },
+    },
+    "limitranges": {
+        "metadata": METADATA,
+        "spec": {
+            "limits": [
+                {
+                    "type": "Container",
+                    "min": {"cpu": "1m"},
+                    "max": {"cpu": "2", "memory": "1Gi"},
+                    "default": {"cpu": "1"},
+                    "defaultRequest": {"cpu": "100m"},
+                    "maxLimitRequestRatio": {"cpu": "20"},
+                },
+                {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}},
+            ]
+        },
+    },
+    "priorityclasses.scheduling.k8s.io": {
+        "metadata": {**METADATA, "name": "a"},
+        "value": 5,
+        "globalDefault": True,
+        "preemptionPolicy": "Never",
+        "description": "x",
+    },
 }
 
 JUNK = st.recursive(
@@ -219,6 +257,27 @@ def test_a_mangled_object_is_taken_or_refused(key: str, data: st.DataObject) -> 
         again, unknown = schema.decode(resource, made)
         defaults.apply(resource, again)
         assert (again, unknown) == (made, [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_the_plugins_take_whatever_is_good(data: st.DataObject) -> None:
+    resource = RESOURCES["pods"]
+    mangled = copy.deepcopy(OBJECTS["pods"])
+    for path in data.draw(st.lists(st.sampled_from(paths(OBJECTS["pods"])), min_size=1, max_size=3)):
+        put(mangled, path, data.draw(JUNK))
+    limit_range = create(RESOURCES["limitranges"], copy.deepcopy(OBJECTS["limitranges"]))
+    with refusals():
+        pod = create(resource, mangled)
+        for level in ("baseline", "restricted"):
+            for minor in (0, 24, LATEST):
+                violations(Standard(level, minor), pod["metadata"], pod["spec"])
+        usage.of_pod(pod, datetime.now(UTC))
+        usage.missing(pod, ["limits.cpu", "requests.memory"])
+        for scope in ("BestEffort", "CrossNamespacePodAffinity", "PriorityClass", "Terminating"):
+            in_scope({"spec": {"scopes": [scope]}}, "pods", pod)
+        limitranger.fill(pod, limit_range)
+        limitranger.check_pod(pod, limit_range)
 
 
 @pytest.mark.parametrize("key", OBJECTS)

@@ -103,6 +103,7 @@ def faults(owner: dict[str, Any], level: str) -> Iterator[str]:
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     nodes = pod["spec"].get("affinity", {}).get("nodeAffinity", {}).get(required, {})
     terms = [{k: v for k, v in term.items() if v} for term in nodes.get("nodeSelectorTerms", [])]
+    terms = [term for term in terms if term]  # an empty one suits no node
     if terms not in ([], GPU["node_affinity_required"]) or (tolerations and not terms):
         yield f"nodes of their own: {terms} with {tolerations}"
     if inner["spec"].get("parallelism", 1) > 100 or inner["spec"].get("manualSelector"):

@@ -183,6 +183,13 @@ async def test_dead_and_hung_clusters_slow_nobody_down(
             assert detail(response) == "cluster dead does not answer: try again in a moment"
             assert seconds < 1
         assert not any(task.done() for task in hung)
+        listed, seconds = await ask("dead", "clusters/")
+        assert {each["name"]: each["reachable"] for each in listed.json()["items"]} == {
+            "live": True,
+            "dead": False,
+            "hung": False,
+        }
+        assert seconds < 1
         for response, seconds in await asyncio.gather(*hung):
             assert response.status_code == 503
             assert seconds < 4

@@ -55,6 +55,7 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
 
     calls = [
         authorized,
+        list_clusters,
         list_profiles,
         list_jobs,
         create_job,
@@ -94,6 +95,24 @@ async def root(batch: Batch) -> dict[str, str]:
 async def authorized(user: Asking, batch: Batch) -> dict[str, Any]:
     """Whose token this is; `kbatch configure` asks before it writes it down."""
     return {"name": user.name, "groups": list(user.groups)}
+
+
+@get("/clusters")
+async def list_clusters(
+    request: AnyRequest, user: Asking, service: Service, batch: Batch
+) -> dict[str, list[dict[str, Any]]]:
+    """The clusters, each with the URL that the client can be configured with to use it."""
+    base = _origin(request) + service.settings.prefix
+    items = [
+        {
+            "name": name,
+            "default": wing is service.on(),
+            "reachable": wing.reachable,
+            "url": f"{base}/clusters/{name}/",
+        }
+        for name, wing in service.wings.items()
+    ]
+    return {"items": items}
 
 
 @get("/profiles")
@@ -217,6 +236,17 @@ async def _body(request: AnyRequest, batch: ClusterBatch) -> bytes | bytearray:
         # The framework's word for a sender who left, who hears no answer: nothing that is wrong with us.
         raise UserError(400, "the request ended before its body did") from None
     return body
+
+
+def _origin(request: AnyRequest) -> str:
+    """Scheme and host as the client wrote them: proxies keep the Host, and tell the scheme.
+
+    Whoever forges either of them is told it back, and nobody else.
+    """
+    scheme = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme
+    return f"{scheme}://{request.headers.get('host') or request.url.netloc}"
 
 
 def _json(answer: Answer) -> Response[bytes]:

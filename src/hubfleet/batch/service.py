@@ -72,13 +72,13 @@ class BatchService:
         self.tokens = tokens
         self._clusters = clusters
         self._namespaces = namespaces
-        self._wings: dict[str, ClusterBatch] = {}
+        self.wings: dict[str, ClusterBatch] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "BatchService":
         for name, cluster in self._clusters.items():
             wing = ClusterBatch(self, cluster, self._namespaces)
-            self._wings[name] = await self._stack.enter_async_context(wing)
+            self.wings[name] = await self._stack.enter_async_context(wing)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -86,9 +86,9 @@ class BatchService:
 
     def on(self, cluster: str = "") -> "ClusterBatch":
         """The batch jobs of one cluster; "" is the default. Raises UserError 404."""
-        wing = self._wings.get(cluster or self._clusters.default.name)
+        wing = self.wings.get(cluster or self._clusters.default.name)
         if wing is None:
-            known = ", ".join(sorted(self._wings))
+            known = ", ".join(sorted(self.wings))
             raise UserError(404, f"There is no cluster {cluster[:100]!r}; there is: {known}")
         return wing
 
@@ -118,6 +118,11 @@ class ClusterBatch:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=SHUTDOWN_SECONDS)
         await self._stack.aclose()
+
+    @property
+    def reachable(self) -> bool:
+        """Whether we hear of what changes there."""
+        return all(each.informer.reachable for each in (self.jobs, self.cron_jobs, self.pods))
 
     async def list(self, user: User, what: Workloads) -> Answer:
         budget = self._budget()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import urllib.request
 from functools import partial
 from typing import Any
 
@@ -142,6 +143,30 @@ def test_an_unknown_cluster_is_a_404_that_names_the_others(server: Server, perso
         answer = server.call("GET", f"clusters/mars/{path}", person.token)
         assert answer[0] == 404
         assert detail(answer) == "There is no cluster 'mars'; there is: other, test"
+
+
+def test_the_clusters_are_told_with_the_urls_to_configure(server: Server, person: Person) -> None:
+    assert server.call("GET", "clusters/", "wrong")[0] == 401
+    expected = [
+        {"name": name, "default": name == "test", "reachable": True, "url": f"{server.url}clusters/{name}/"}
+        for name in ("test", "other")
+    ]
+    for path in ("clusters", "clusters/", "clusters/other/clusters/"):
+        status, _, answer = server.call("GET", path, person.token)
+        assert (status, json.loads(answer)["items"]) == (200, expected)
+    for each in expected:
+        assert server.call("GET", f"{each['url']}authorized", person.token)[0] == 200
+
+
+def test_the_urls_of_the_clusters_are_those_that_the_user_sees(server: Server, person: Person) -> None:
+    """Behind a proxy that ends TLS, as JupyterHub's does."""
+    headers = {"Authorization": f"token {person.token}", "Host": "hub.example.org"}
+    for scheme, told in (("https,http", "https"), ("HTTPS", "https"), ("javascript", "http"), ("", "http")):
+        request = urllib.request.Request(server.url + "clusters/", headers=headers)
+        request.add_header("X-Forwarded-Proto", scheme)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            first = json.load(response)["items"][0]
+        assert first["url"] == f"{told}://hub.example.org{PREFIX}/clusters/test/"
 
 
 def test_one_user_does_not_see_the_other(server: Server, person: Person, jupyterhub: Any) -> None:

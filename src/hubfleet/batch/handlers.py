@@ -9,17 +9,16 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Request, Router, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.enums import MediaType
 from litestar.exceptions import InternalServerException
 from litestar.params import FromQuery, PathParameter, SkipValidation
 from litestar.types import ASGIApp
 
 from hubfleet.admission import visit_of
-from hubfleet.batch.chunks import Chunks
+from hubfleet.batch.chunks import Chunks, Json
 from hubfleet.batch.logs import Target
 from hubfleet.batch.service import BatchService, ClusterBatch
 from hubfleet.batch.submission import Kind
@@ -55,7 +54,6 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
 
     calls = [
         authorized,
-        list_clusters,
         list_profiles,
         list_jobs,
         create_job,
@@ -75,7 +73,12 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
     ]
     return Router(
         path=service.settings.prefix or "/",
-        route_handlers=[root, *calls, Router(path="/clusters/{cluster:str}", route_handlers=[root, *calls])],
+        route_handlers=[
+            root,
+            list_clusters,
+            *calls,
+            Router(path="/clusters/{cluster:str}", route_handlers=[root, *calls]),
+        ],
         dependencies={
             "batch": Provide(provide_batch, sync_to_thread=False),
             "user": Provide(provide_user),
@@ -122,22 +125,22 @@ async def list_profiles(service: Service, batch: Batch) -> dict[str, Any]:
 
 
 @get("/jobs")
-async def list_jobs(user: Asking, batch: Batch) -> Response[bytes]:
+async def list_jobs(user: Asking, batch: Batch) -> ASGIApp:
     return _json(await batch.list(user, batch.jobs))
 
 
 @post("/jobs", status_code=200)
-async def create_job(user: Asking, batch: Batch, request: AnyRequest) -> Response[bytes]:
+async def create_job(user: Asking, batch: Batch, request: AnyRequest) -> ASGIApp:
     return await _submit(user, "Job", batch, request)
 
 
 @get("/jobs/{name:str}")
-async def get_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+async def get_job(user: Asking, batch: Batch, name: Name) -> ASGIApp:
     return _json(await batch.get(user, batch.jobs, name))
 
 
 @delete("/jobs/{name:str}", status_code=200)
-async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+async def delete_job(user: Asking, batch: Batch, name: Name) -> ASGIApp:
     return _json((await batch.delete(user, batch.jobs, name), {}))
 
 
@@ -145,17 +148,17 @@ async def delete_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
 
 
 @get("/jobs/logs")
-async def get_job_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+async def get_job_named_logs(user: Asking, batch: Batch) -> ASGIApp:
     return _json(await batch.get(user, batch.jobs, "logs"))
 
 
 @delete("/jobs/logs", status_code=200)
-async def delete_job_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+async def delete_job_named_logs(user: Asking, batch: Batch) -> ASGIApp:
     return _json((await batch.delete(user, batch.jobs, "logs"), {}))
 
 
 @get("/pods/logs")
-async def get_pod_named_logs(user: Asking, batch: Batch) -> Response[bytes]:
+async def get_pod_named_logs(user: Asking, batch: Batch) -> ASGIApp:
     return _json(await batch.get(user, batch.pods, "logs"))
 
 
@@ -168,32 +171,32 @@ async def job_log(
 
 
 @get("/cronjobs")
-async def list_cron_jobs(user: Asking, batch: Batch) -> Response[bytes]:
+async def list_cron_jobs(user: Asking, batch: Batch) -> ASGIApp:
     return _json(await batch.list(user, batch.cron_jobs))
 
 
 @post("/cronjobs", status_code=200)
-async def create_cron_job(user: Asking, batch: Batch, request: AnyRequest) -> Response[bytes]:
+async def create_cron_job(user: Asking, batch: Batch, request: AnyRequest) -> ASGIApp:
     return await _submit(user, "CronJob", batch, request)
 
 
 @get("/cronjobs/{name:str}")
-async def get_cron_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+async def get_cron_job(user: Asking, batch: Batch, name: Name) -> ASGIApp:
     return _json(await batch.get(user, batch.cron_jobs, name))
 
 
 @delete("/cronjobs/{name:str}", status_code=200)
-async def delete_cron_job(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+async def delete_cron_job(user: Asking, batch: Batch, name: Name) -> ASGIApp:
     return _json((await batch.delete(user, batch.cron_jobs, name), {}))
 
 
 @get("/pods")
-async def list_pods(user: Asking, batch: Batch, job_name: FromQuery[str] = "") -> Response[bytes]:
+async def list_pods(user: Asking, batch: Batch, job_name: FromQuery[str] = "") -> ASGIApp:
     return _json(await batch.pods_of(user, job_name))
 
 
 @get("/pods/{name:str}")
-async def get_pod(user: Asking, batch: Batch, name: Name) -> Response[bytes]:
+async def get_pod(user: Asking, batch: Batch, name: Name) -> ASGIApp:
     return _json(await batch.get(user, batch.pods, name))
 
 
@@ -214,7 +217,7 @@ async def _log(
     return Chunks(await batch.log(user, target, follow=follow), visit.pace)
 
 
-async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyRequest) -> Response[bytes]:
+async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyRequest) -> ASGIApp:
     visit = visit_of(request.scope)
     length = request.headers.get("content-length", "")
     async with visit.submitting(int(length) if _LENGTH.fullmatch(length) else None):
@@ -249,6 +252,6 @@ def _origin(request: AnyRequest) -> str:
     return f"{scheme}://{request.headers.get('host') or request.url.netloc}"
 
 
-def _json(answer: Answer) -> Response[bytes]:
+def _json(answer: Answer) -> ASGIApp:
     body, headers = answer
-    return Response(body, media_type=MediaType.JSON, headers=headers)
+    return Json(body, headers)

@@ -71,6 +71,16 @@ class Firewall:
         self._changed.set()
         await done
 
+    def look(self, pod: dict[str, Any]) -> None:
+        """Of all that happens to a pod, its labels are what rules may depend on."""
+        uid = pod["metadata"]["uid"]
+        known = self._attached.get(uid)
+        if known is None:
+            return
+        self._attached[uid] = pod, known[1]
+        if known[0]["metadata"].get("labels") != pod["metadata"].get("labels"):
+            self._changed.set()
+
     def release(self, uid: str) -> None:
         """The pod has lost its place."""
         if self._attached.pop(uid, None) is not None:
@@ -83,7 +93,6 @@ class Firewall:
         async with asyncio.TaskGroup() as group:
             for key in (POLICIES, "namespaces"):
                 group.create_task(self._follow(key, lambda _: self._changed.set()))
-            group.create_task(self._follow("pods", self._relabelled))
             group.create_task(self._keep())
 
     async def _follow(self, key: str, heed: Callable[[Event], None]) -> NoReturn:
@@ -96,17 +105,6 @@ class Firewall:
                 log.debug("a watch of the firewall ended and starts anew", key=key, reason=error.reason)
             finally:
                 watch.close()
-
-    def _relabelled(self, event: Event) -> None:
-        """Of all that happens to a pod, its labels are what rules may depend on."""
-        pod = event.object
-        uid = pod["metadata"]["uid"]
-        known = self._attached.get(uid)
-        if known is None or event.type == "DELETED":
-            return
-        self._attached[uid] = pod, known[1]
-        if known[0]["metadata"].get("labels") != pod["metadata"].get("labels"):
-            self._changed.set()
 
     def _tell(self, event: Event) -> None:
         if event.type != "ADDED":

@@ -160,6 +160,7 @@ class Kubelet:
                 entry[0].remove()
         elif entry is not None:
             entry[0].update(pod)
+            site.firewall.look(pod)
         else:
             worker = Worker(site, pod)
             task = asyncio.create_task(worker.run(), name=f"pod {pod['metadata']['name']}")

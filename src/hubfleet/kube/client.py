@@ -7,7 +7,7 @@ name, and `msgspec.Raw` keeps the bytes as they came.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -29,6 +29,22 @@ else:
     T = TypeVar("T")
 
 
+class Call(TypedDict, total=False):
+    """What every verb takes: whom a request is made for, and the time that the whole operation has left."""
+
+    on_behalf_of: Impersonation | None
+    budget: Budget | None
+
+
+class Listing(Call, total=False):
+    """What is listed, and how; see `Client.pages`."""
+
+    labels: str
+    fields: str
+    page: int
+    metadata_only: bool
+
+
 class Client:
     """Speaks with the cluster `name`.
 
@@ -47,12 +63,10 @@ class Client:
         name: str,
         *,
         type: type[T] = dict,  # type: ignore[assignment]
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> T:
         """One object; NotFound where there is none."""
-        request = prepare("GET", resource.object_path(namespace, name), on_behalf_of=on_behalf_of)
-        return decode(self.name, await self.transport.send(request, budget), type)
+        return await self._ask("GET", resource.object_path(namespace, name), type, call)
 
     async def pages(
         self,
@@ -64,8 +78,7 @@ class Client:
         page: int = 500,
         metadata_only: bool = False,
         type: type[T] = dict,  # type: ignore[assignment]
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> AsyncGenerator[Page[T]]:
         """The pages of a list, all of one snapshot, `page` objects each; Gone where the snapshot expired.
 
@@ -76,9 +89,8 @@ class Client:
         token = ""
         while True:
             query = {"labelSelector": labels, "fieldSelector": fields, "limit": page, "continue": token}
-            request = prepare("GET", path, query=query, accept=accept, on_behalf_of=on_behalf_of)
-            body = await self.transport.send(request, budget)
-            answer = decode(self.name, body, Page[type])  # type: ignore[valid-type]
+            whole = Page[type]  # type: ignore[valid-type]
+            answer = await self._ask("GET", path, whole, call, query=query, accept=accept)
             yield answer
             token = answer.metadata.continue_
             if not token:
@@ -89,26 +101,11 @@ class Client:
         resource: Resource,
         namespace: str | None = None,
         *,
-        labels: str = "",
-        fields: str = "",
-        page: int = 500,
-        metadata_only: bool = False,
         type: type[T] = dict,  # type: ignore[assignment]
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **listing: Unpack[Listing],
     ) -> AsyncGenerator[T]:
         """The objects of a list, asked for page by page; of all namespaces where none is named."""
-        async for answer in self.pages(
-            resource,
-            namespace,
-            labels=labels,
-            fields=fields,
-            page=page,
-            metadata_only=metadata_only,
-            type=type,
-            on_behalf_of=on_behalf_of,
-            budget=budget,
-        ):
+        async for answer in self.pages(resource, namespace, type=type, **listing):
             for item in answer.items:
                 yield item
 
@@ -120,14 +117,12 @@ class Client:
         *,
         type: type[T] = dict,  # type: ignore[assignment]
         dry_run: bool = False,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> T:
         """The object as the API server stored it; AlreadyExists where the name is taken. Never sent twice."""
         query = {"fieldManager": FIELD_MANAGER, "dryRun": "All" if dry_run else ""}
         path = resource.path(namespace)
-        request = prepare("POST", path, query=query, body=obj, on_behalf_of=on_behalf_of)
-        return decode(self.name, await self.transport.send(request, budget), type)
+        return await self._ask("POST", path, type, call, query=query, body=obj)
 
     async def apply(
         self,
@@ -139,24 +134,16 @@ class Client:
         subresource: str = "",
         type: type[T] = dict,  # type: ignore[assignment]
         dry_run: bool = False,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> T:
         """Server-side apply as manager "hubfleet": made if it is missing, our fields set, others' left alone.
 
         `obj` needs apiVersion, kind and metadata.name. Without `force`, Conflict where others own a field.
         """
         query = {"fieldManager": FIELD_MANAGER, "force": force, "dryRun": "All" if dry_run else ""}
-        request = prepare(
-            "PATCH",
-            resource.object_path(namespace, str(obj["metadata"]["name"]), subresource),
-            query=query,
-            body=obj,
-            content_type=PatchType.APPLY,
-            on_behalf_of=on_behalf_of,
-            idempotent=True,
-        )
-        return decode(self.name, await self.transport.send(request, budget), type)
+        path = resource.object_path(namespace, str(obj["metadata"]["name"]), subresource)
+        how = {"content_type": PatchType.APPLY, "idempotent": True}
+        return await self._ask("PATCH", path, type, call, query=query, body=obj, **how)
 
     async def patch(
         self,
@@ -169,20 +156,12 @@ class Client:
         subresource: str = "",
         type: type[T] = dict,  # type: ignore[assignment]
         dry_run: bool = False,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> T:
         """A patch of `kind`; with metadata.resourceVersion in a merge patch, a stale one is a Conflict."""
         query = {"fieldManager": FIELD_MANAGER, "dryRun": "All" if dry_run else ""}
-        request = prepare(
-            "PATCH",
-            resource.object_path(namespace, name, subresource),
-            query=query,
-            body=patch,
-            content_type=kind,
-            on_behalf_of=on_behalf_of,
-        )
-        return decode(self.name, await self.transport.send(request, budget), type)
+        path = resource.object_path(namespace, name, subresource)
+        return await self._ask("PATCH", path, type, call, query=query, body=patch, content_type=kind)
 
     async def delete(
         self,
@@ -194,8 +173,7 @@ class Client:
         grace_seconds: int | None = None,
         uid: str | None = None,
         dry_run: bool = False,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> dict[str, Any]:
         """The API server's answer: a `Status` where the object is gone, the object where it goes later.
 
@@ -214,8 +192,7 @@ class Client:
         if dry_run:
             options["dryRun"] = ["All"]
         path = resource.object_path(namespace, name)
-        request = prepare("DELETE", path, body=options, on_behalf_of=on_behalf_of)
-        return decode(self.name, await self.transport.send(request, budget), dict[str, Any])
+        return await self._ask("DELETE", path, dict[str, Any], call, body=options)
 
     async def watch(
         self,
@@ -227,8 +204,7 @@ class Client:
         fields: str = "",
         seconds: int = 300,
         idle: float = 90.0,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> AsyncGenerator[Sequence[tuple[str, msgspec.Raw]]]:
         """What happens after `resource_version`, in order: batches of (type, object); an empty one at first.
 
@@ -244,8 +220,8 @@ class Client:
             "labelSelector": labels,
             "fieldSelector": fields,
         }
-        request = prepare("GET", resource.path(namespace), query=query, on_behalf_of=on_behalf_of)
-        async with self.transport.stream(request, budget, idle=idle) as chunks:
+        request = prepare("GET", resource.path(namespace), query=query, on_behalf_of=call.get("on_behalf_of"))
+        async with self.transport.stream(request, call.get("budget"), idle=idle) as chunks:
             yield ()
             lines = Lines()
             async for chunk in chunks:
@@ -267,8 +243,7 @@ class Client:
         timestamps: bool = False,
         previous: bool = False,
         limit_bytes: int | None = None,
-        on_behalf_of: Impersonation | None = None,
-        budget: Budget | None = None,
+        **call: Unpack[Call],
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """A container's log: `async with client.log(...) as chunks: async for chunk in chunks: ...`.
 
@@ -286,15 +261,18 @@ class Client:
             "limitBytes": limit_bytes,
         }
         path = PODS.object_path(namespace, pod, "log")
-        request = prepare("GET", path, query=query, on_behalf_of=on_behalf_of)
+        request = prepare("GET", path, query=query, on_behalf_of=call.get("on_behalf_of"))
         idle = None if follow else self.transport.seconds
-        return self.transport.stream(request, budget, idle=idle, lean=True)
+        return self.transport.stream(request, call.get("budget"), idle=idle, lean=True)
 
-    async def raw(
-        self, path: str, *, on_behalf_of: Impersonation | None = None, budget: Budget | None = None
-    ) -> bytes:
+    async def raw(self, path: str, **call: Unpack[Call]) -> bytes:
         """The body of a GET of any path: `/version`, `/readyz`, discovery."""
-        return await self.transport.send(prepare("GET", path, on_behalf_of=on_behalf_of), budget)
+        request = prepare("GET", path, on_behalf_of=call.get("on_behalf_of"))
+        return await self.transport.send(request, call.get("budget"))
+
+    async def _ask(self, method: str, path: str, type: type[T], call: Call, **prepared: Any) -> T:
+        request = prepare(method, path, on_behalf_of=call.get("on_behalf_of"), **prepared)
+        return decode(self.name, await self.transport.send(request, call.get("budget")), type)
 
 
 def _events(

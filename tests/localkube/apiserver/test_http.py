@@ -71,6 +71,7 @@ def test_unknown_paths_are_404(api: Localkube, path: str) -> None:
     [
         "/api/v1/services",
         "/apis/apps/v1/deployments",
+        "/apis/networking.k8s.io/v1/ingresses",
         "/api/v1/namespaces/default/pods/p/exec",
         "/openapi/v2",
     ],

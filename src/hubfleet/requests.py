@@ -54,15 +54,16 @@ class Requests:
         assert task is not None
         request_id = _request_id(scope)
         started = self._clock()
-        status = 0
+        status, endless = 0, True
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, endless
             if message["type"] == "http.response.start":
                 status = message["status"]
+                endless = all(name != b"content-length" for name, _ in message["headers"])
                 # Of granian's and uvicorn's requirements both: a list of pairs of bytes.
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            elif message["type"] == "http.response.body" and message.get("more_body"):
+            elif message["type"] == "http.response.body" and endless and message.get("more_body"):
                 self._streaming.add(task)
                 if self.stopping:
                     self._break_off([task])

@@ -35,6 +35,12 @@ CONNECTIONS = 65_536
 BACKLOG = 2048
 """Connections that the kernel keeps while we are busy."""
 
+HEADER_SECONDS = 30
+"""For the headers of a request to arrive, and for a connection to be kept without one."""
+
+HEADER_BYTES = 64 * 1024
+"""Of all headers of a request together; more is a 431."""
+
 GARBAGE = 10_000
 """New objects until the garbage collector looks for cycles among them; Python's own 700 are one request's."""
 
@@ -158,6 +164,7 @@ def make_server(app: Litestar, host: str, port: int) -> Server:
 
 def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     server: Server = granian(
@@ -166,6 +173,7 @@ def _granian(granian: Any, app: Litestar, host: str, port: int) -> Server:
         port,
         interface=Interfaces.ASGINL,  # without lifespan messages: `run` opens and closes the application
         http=HTTPModes.http1,  # to listen for HTTP/2 as well costs 10 KiB for each followed log
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
         websockets=False,
         backlog=BACKLOG,
         backpressure=CONNECTIONS,

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from localkube.controllers import indexes, jobpods, jobpolicy, times
+from localkube.controllers import indexes, jobpods, jobpolicy, perindex, times
 from localkube.controllers.jobpolicy import BACKOFF_FIRST, BACKOFF_MOST, Backoff
 
 Object = dict[str, Any]
@@ -131,6 +131,9 @@ class _Planner:
         self.indexes = indexes.parse(status.get("completedIndexes", ""), self.completions or 0) | {
             index for pod in self.new_succeeded if (index := jobpods.completion_index(pod)) is not None
         }
+        # of an Indexed Job with a limit for each index: those that have failed, and from where others go on
+        self.failed_indexes: set[int] = set()
+        self.last_failures: dict[int, Object] = {}
         policy = self.spec.get("podFailurePolicy")
         self.failed = (
             status.get("failed", 0)
@@ -148,6 +151,12 @@ class _Planner:
         # Whoever took the finalizer away died before the deletion: such a pod could end uncounted.
         self.strays = [pod for pod in active if not jobpods.is_tracked(pod)]
         self.terminating = sum(map(jobpods.is_terminating, pods))
+        if self.indexed and perindex.applies(job):
+            before = indexes.parse(status.get("failedIndexes", ""), self.completions or 0)
+            self.failed_indexes = before | perindex.failed(job, self.new_failed)
+            running = {index for pod in active if (index := jobpods.completion_index(pod)) is not None}
+            over = self.indexes | self.failed_indexes | running
+            self.last_failures = perindex.last_failures(self.new_failed, over)
         if backoff is None:
             # a new controller process: what earlier ones counted can be read off the pods that are left
             backoff = Backoff().after(
@@ -230,6 +239,12 @@ class _Planner:
             if left <= timedelta(0):
                 return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
             self._again(left.total_seconds())
+        failed = len(self.failed_indexes)
+        if failed > self.spec.get("maxFailedIndexes", failed):
+            message = "Job has exceeded the specified maximal number of failed indexes"
+            return "FailureTarget", "MaxFailedIndexesExceeded", message
+        if failed and failed + len(self.indexes) >= (self.completions or 0):
+            return "FailureTarget", "FailedIndexes", "Job has failed indexes"
         if self.indexed:
             why = jobpolicy.success(self.spec.get("successPolicy"), self.completions or 0, self.indexes)
             if why:
@@ -259,14 +274,30 @@ class _Planner:
         missing = wanted - active - (self.terminating if jobpods.only_replaces_failed(self.job) else 0)
         if missing <= 0:
             return [], []
-        wait = self.backoff.remaining(self.now, self.first, self.most)
+        per_index = perindex.applies(self.job)
+        wait = 0.0 if per_index else self.backoff.remaining(self.now, self.first, self.most)
         if wait > 0:
             self._again(wait)
             return [], []
         if missing > CREATE_MOST:
             missing = CREATE_MOST
             self._again(0.0)
-        return [], [jobpods.build(self.job, index) for index in self._next_indexes(missing)]
+        found = self._next_indexes(missing)
+        if per_index:
+            return [], self._of_each_index([index for index in found if index is not None])
+        return [], [jobpods.build(self.job, index) for index in found]
+
+    def _of_each_index(self, wanted: list[int]) -> list[Object]:
+        """New pods for those of the indexes whose own back-off is over."""
+        created = []
+        for index in wanted:
+            last = self.last_failures.get(index)
+            wait = perindex.remaining(last, self.now, self.first, self.most) if last is not None else 0.0
+            if wait > 0:
+                self._again(wait)
+            else:
+                created.append(jobpods.build(self.job, index, perindex.annotations(self.job, last)))
+        return created
 
     def _surplus(self, at_least: int) -> list[Object]:
         ranked = sorted(self.active, key=jobpods.removal_rank)
@@ -286,7 +317,7 @@ class _Planner:
     def _next_indexes(self, count: int) -> list[int | None]:
         if not self.indexed:
             return [None] * count
-        taken = set(self.indexes)
+        taken = self.indexes | self.failed_indexes
         for pod in self.pods:
             held = jobpods.is_terminating(pod) and jobpods.only_replaces_failed(self.job)
             if jobpods.is_active(pod) or held:
@@ -337,6 +368,13 @@ class _Planner:
             succeeded = jobpods.phase(pod) == "Succeeded"
             if not (self.being_deleted or outcome is not None or succeeded or failed):
                 continue
+            last = (
+                self.last_failures.get(index)
+                if (index := jobpods.completion_index(pod)) is not None
+                else None
+            )
+            if last is pod and outcome is None and not self.being_deleted:
+                continue  # its replacement takes the count of failures from it
             self.result.release.append(pod)
             if succeeded and uid not in known_failed:
                 # of an Indexed Job's pod the index is enough to know that it was counted
@@ -350,6 +388,8 @@ class _Planner:
         if self.indexed:
             _text(self.status, "completedIndexes", indexes.text(self.indexes))
             set_count(self.status, "succeeded", len(self.indexes))
+            if perindex.applies(self.job):
+                self.status["failedIndexes"] = indexes.text(self.failed_indexes)
 
     def _count_released(self, tracked: set[str]) -> None:
         """Step 3 for the uids whose pods no longer have the finalizer."""

@@ -106,7 +106,7 @@ def is_indexed(job: Object) -> bool:
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
-def build(job: Object, index: int | None) -> Object:
+def build(job: Object, index: int | None, annotations: dict[str, str] | None = None) -> Object:
     """A new pod of `job`; `index` is its completion index, or None for a NonIndexed Job."""
     template = job["spec"]["template"]
     template_meta = template.get("metadata") or {}
@@ -118,7 +118,7 @@ def build(job: Object, index: int | None) -> Object:
         "generateName": f"{name}-" if index is None else f"{name}-{index}-",
         "namespace": job["metadata"]["namespace"],
         "labels": dict(template_meta.get("labels") or {}),
-        "annotations": dict(template_meta.get("annotations") or {}),
+        "annotations": {**(template_meta.get("annotations") or {}), **(annotations or {})},
         "ownerReferences": [controller_reference(job)],
         "finalizers": finalizers,
     }

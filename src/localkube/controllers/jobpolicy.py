@@ -47,6 +47,7 @@ class Verdict(msgspec.Struct, frozen=True):
     counts: bool = True
     fails_job: str = ""
     """Why the pod fails the whole Job, "" if it does not."""
+    fails_index: bool = False
 
 
 def judge(policy: Object | None, pod: Object) -> Verdict:
@@ -68,6 +69,8 @@ def judge(policy: Object | None, pod: Object) -> Verdict:
         match rule["action"]:
             case "FailJob":
                 return Verdict(fails_job=message)
+            case "FailIndex":
+                return Verdict(fails_index=True)
             case "Ignore":
                 return Verdict(counts=False)
             case _:

@@ -154,12 +154,17 @@ class _Builder:
     def _policy(self, chain: str, policy: Object, direction: str) -> list[Rule]:
         """Makes the chain of a policy; the rules that lead there."""
         metadata, spec = policy["metadata"], policy["spec"]
-        rules = [
-            Rule((*peer, *port), "accept")
-            for rule in spec.get(direction) or ()
-            for peer in self._peers(rule, metadata["namespace"], direction)
-            for port in self._ports(rule.get("ports") or ())
-        ]
+        rules: list[Rule] = []
+        for number, rule in enumerate(spec.get(direction) or ()):
+            peers = self._peers(rule, metadata["namespace"], direction)
+            ports = self._ports(rule.get("ports") or ())
+            if len(peers) > 1 and len(ports) > 1:
+                # as many rules as there are peers and ports, not as there are pairs of them
+                name = f"{chain}.{number}"
+                self._chains.append(Chain(name, tuple(Rule(port, "accept") for port in ports)))
+                rules += [Rule(peer, f"jump {name}") for peer in peers]
+            else:
+                rules += [Rule((*peer, *port), "accept") for peer in peers for port in ports]
         if not rules:
             return []
         comment = f"{metadata['namespace']}/{metadata['name']}"[:_COMMENT_LIMIT]

@@ -410,12 +410,14 @@ table ip networkpolicy {
 	chain egress.s.0 {
 		drop
 	}
+	chain ingress.s.0.0.0 {
+		ip daddr . udp dport @ports.s.0.1 accept
+		tcp dport { 80-99, 443 } accept
+	}
 	chain ingress.s.0.0 {
 		comment "s/w"
-		ip saddr @peers.s.0.0 ip daddr . udp dport @ports.s.0.1 accept
-		ip saddr @peers.s.0.0 tcp dport { 80-99, 443 } accept
-		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.9.9/32 } ip daddr . udp dport @ports.s.0.1 accept
-		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.9.9/32 } tcp dport { 80-99, 443 } accept
+		ip saddr @peers.s.0.0 jump ingress.s.0.0.0
+		ip saddr 10.0.0.0/8 ip saddr != { 10.1.0.0/16, 10.9.9.9/32 } jump ingress.s.0.0.0
 	}
 	chain ingress.s.0 {
 		oifname @pods.s.0.2 jump ingress.s.0.0
@@ -445,9 +447,11 @@ table ip networkpolicy {
 }
 add element ip networkpolicy ingress-pods { "lk0v3" : jump ingress.s.1, "lk0v4" : jump ingress.s.1 }
 flush chain ip networkpolicy egress.s.0
+flush chain ip networkpolicy ingress.s.0.0.0
 flush chain ip networkpolicy ingress.s.0.0
 flush chain ip networkpolicy ingress.s.0
 delete chain ip networkpolicy egress.s.0
+delete chain ip networkpolicy ingress.s.0.0.0
 delete chain ip networkpolicy ingress.s.0.0
 delete chain ip networkpolicy ingress.s.0
 delete set ip networkpolicy peers.s.0.0

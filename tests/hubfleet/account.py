@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ CLUSTERROLEBINDINGS = Resource(
     "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+
+
+Run = Callable[[Callable[[Client], Awaitable[Any]]], Any]
+"""Runs a coroutine function of an administrator's client: what is made for several tests outlives a loop."""
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -1,6 +1,8 @@
 """What several tests share: a real JupyterHub, in a process of its own."""
 
+import asyncio
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -8,11 +10,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hubfleet import account
+from tests.hubfleet.account import Account, Run
+
+from hubfleet.kube.client import Client
+from hubfleet.kube.clusters import Clusters
+from hubfleet.settings import ClusterSettings
 
 CONFIG = """
 from jupyterhub.proxy import Proxy
@@ -146,3 +154,25 @@ def jupyterhub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield hub
     finally:
         hub.stop()
+
+
+@pytest.fixture(scope="session")
+def as_administrator(kubeconfig: Path, kube_context: str) -> Run:
+    settings = ClusterSettings(name="test", kubeconfig=str(kubeconfig), context=kube_context)
+
+    async def run(call: Callable[[Client], Awaitable[Any]]) -> Any:
+        async with Clusters((settings,), environ=os.environ) as clusters:
+            return await call(clusters.default.client)
+
+    return lambda call: asyncio.run(run(call))
+
+
+@pytest.fixture(scope="session")
+def own_account(
+    as_administrator: Run, kubeconfig: Path, kube_context: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Account]:
+    """hubfleet's, with the rights that `hubfleet rbac` prints."""
+    directory = tmp_path_factory.mktemp("account")
+    made = as_administrator(lambda client: account.make(client, kubeconfig, kube_context, directory))
+    yield made
+    as_administrator(lambda client: account.remove(client, made))

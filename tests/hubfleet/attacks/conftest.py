@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import msgspec
 import pytest
-from tests.hubfleet import account
-from tests.hubfleet.account import Account
+from tests.hubfleet.account import Account, Run
 from tests.hubfleet.batch.conftest import (  # noqa: F401 (fixtures)
     Person,
     Server,
@@ -21,7 +18,6 @@ from tests.hubfleet.batch.conftest import (  # noqa: F401 (fixtures)
 )
 
 from hubfleet.kube.client import Client
-from hubfleet.kube.clusters import Clusters
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import (
     CONFIGMAPS,
@@ -37,11 +33,9 @@ from hubfleet.kube.resources import (
     SERVICEACCOUNTS,
     Resource,
 )
-from hubfleet.settings import ClusterSettings
 from hubfleet.tenancy.naming import namespace_for
 from hubfleet.tenancy.rights import USER_ACCOUNT
 
-T = TypeVar("T")
 KINDS = (
     JOBS,
     CRONJOBS,
@@ -71,32 +65,6 @@ class World(msgspec.Struct, frozen=True):
     def identity(self) -> Impersonation:
         """The attacker's on the cluster."""
         return Impersonation.for_service_account(self.attacker.namespace, USER_ACCOUNT)
-
-
-Run = Callable[[Callable[[Client], Awaitable[Any]]], Any]
-
-
-@pytest.fixture(scope="session")
-def as_administrator(kubeconfig: Path, kube_context: str) -> Run:
-    """Runs a coroutine function of a client, for what outlives a test's event loop."""
-    settings = ClusterSettings(name="test", kubeconfig=str(kubeconfig), context=kube_context)
-
-    async def run(call: Callable[[Client], Awaitable[T]]) -> T:
-        async with Clusters((settings,), environ=os.environ) as clusters:
-            return await call(clusters.default.client)
-
-    return lambda call: asyncio.run(run(call))
-
-
-@pytest.fixture(scope="session")
-def own_account(
-    as_administrator: Run, kubeconfig: Path, kube_context: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Account]:
-    """hubfleet's, with the rights that `hubfleet rbac` prints."""
-    directory = tmp_path_factory.mktemp("account")
-    made = as_administrator(lambda client: account.make(client, kubeconfig, kube_context, directory))
-    yield made
-    as_administrator(lambda client: account.remove(client, made))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ in between. What remains is a process that is frozen for all that time between i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,6 +35,9 @@ from hubfleet.kube.resources import CONFIGMAPS, CRONJOBS, JOBS, SECRETS, Resourc
 
 UNDO_SECONDS = 10.0
 """For undoing, beside the operation's own budget: that one may be what ran out."""
+
+PARTS_AT_ONCE = 3
+"""Of one submission. Code of 20 MiB is 20 ConfigMaps, and who submits one waits behind those at once."""
 
 LAST_MOMENT = 1.0
 """Seconds of the budget that must be left to begin with the Job."""
@@ -78,7 +82,7 @@ class _Creation:
     async def run(self) -> msgspec.Raw:
         resource = OWNERS[self._plan.kind]
         try:
-            await _all(*(self._create(of, part) for of, part in self._parts))
+            await _all(partial(self._create, of, part) for of, part in self._parts)
             if self._budget.left() < LAST_MOMENT:
                 raise ClusterUnreachable(self._client.name, "the time for this submission is over")
             self._job_was_sent = True
@@ -102,20 +106,18 @@ class _Creation:
     async def _give_parts_to(self, owner: Owner) -> None:
         """A failure is no failure of the submission: the Job runs, and the collector does this later."""
         patch = owned_by(owner)
-        answers = await asyncio.gather(
-            *(
-                self._client.patch(
-                    resource,
-                    self._plan.namespace,
-                    part["metadata"]["name"],
-                    patch,
-                    type=msgspec.Raw,
-                    on_behalf_of=self._on_behalf_of,
-                    budget=self._budget,
-                )
-                for resource, part in self._parts
-            ),
-            return_exceptions=True,
+        answers = await _some_at_once(
+            partial(
+                self._client.patch,
+                resource,
+                self._plan.namespace,
+                part["metadata"]["name"],
+                patch,
+                type=msgspec.Raw,
+                on_behalf_of=self._on_behalf_of,
+                budget=self._budget,
+            )
+            for resource, part in self._parts
         )
         for answer in answers:
             if isinstance(answer, KubeError):
@@ -135,7 +137,9 @@ class _Creation:
             ):
                 self._log("left to the collector: the job may yet be made", error=str(error))
                 return
-            await _all(*(self._remove(of, each["metadata"]["name"], budget) for of, each in self._parts))
+            await _all(
+                partial(self._remove, of, each["metadata"]["name"], budget) for of, each in self._parts
+            )
             self.undone = True
         except KubeError as e:
             self._log("left to the collector", error=str(e))
@@ -168,11 +172,22 @@ class _Creation:
         )
 
 
-async def _all(*creations: Any) -> None:
+async def _all(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
     """Waits for all of them, and only then raises the first failure: an undo must not race with a create."""
-    for answer in await asyncio.gather(*creations, return_exceptions=True):
+    for answer in await _some_at_once(calls):
         if isinstance(answer, BaseException):
             raise answer
+
+
+async def _some_at_once(calls: Iterable[Callable[[], Awaitable[object]]]) -> list[object]:
+    """What each gives or raises."""
+    gate = asyncio.Semaphore(PARTS_AT_ONCE)
+
+    async def one(call: Callable[[], Awaitable[object]]) -> object:
+        async with gate:
+            return await call()
+
+    return await asyncio.gather(*map(one, calls), return_exceptions=True)
 
 
 def _may_have_happened(error: KubeError) -> bool:

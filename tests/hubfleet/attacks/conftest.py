@@ -165,10 +165,16 @@ def _lasting(obj: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **kept}
 
 
+@pytest.fixture(scope="session")
+def victims_things(world: World, as_administrator: Run) -> dict[str, Any]:
+    """All that the victim has, before the first attack."""
+    found: dict[str, Any] = as_administrator(lambda client: everything(client, world.victim.namespace))
+    assert {"jobs/precious", "cronjobs/nightly", "secrets/precious", "pods/precious"} <= found.keys()
+    return found
+
+
 @pytest.fixture
-async def untouched(client: Client, world: World) -> AsyncIterator[None]:
+async def untouched(client: Client, world: World, victims_things: dict[str, Any]) -> AsyncIterator[None]:
     """After the attack, all that the victim has is as it was."""
-    before = await everything(client, world.victim.namespace)
-    assert {"jobs/precious", "cronjobs/nightly", "secrets/precious", "pods/precious"} <= before.keys()
     yield
-    assert await everything(client, world.victim.namespace) == before
+    assert await everything(client, world.victim.namespace) == victims_things

@@ -267,7 +267,6 @@ async def test_our_own_account_cannot_be(
 
 async def test_it_can_be_the_users_that_it_serves(own: Client, world: World) -> None:
     """What all of the above would hide, if nothing worked at all."""
-    body = await own.transport.send(
-        prepare("GET", filled(JOBS.format("OWN"), world), on_behalf_of=world.identity)
-    )
+    path = filled(f"{JOBS.format('OWN')}/mine", world)
+    body = await own.transport.send(prepare("GET", path, on_behalf_of=world.identity))
     assert b'"mine"' in body

@@ -82,7 +82,7 @@ class _Creation:
     async def run(self) -> msgspec.Raw:
         resource = OWNERS[self._plan.kind]
         try:
-            await _all(partial(self._create, of, part) for of, part in self._parts)
+            await _all(partial(self._create, of, part, metadata_only=True) for of, part in self._parts)
             if self._budget.left() < LAST_MOMENT:
                 raise ClusterUnreachable(self._client.name, "the time for this submission is over")
             self._job_was_sent = True
@@ -93,7 +93,9 @@ class _Creation:
         await self._give_parts_to(_decode_owner(raw))
         return raw
 
-    async def _create(self, resource: Resource, obj: dict[str, Any]) -> msgspec.Raw:
+    async def _create(
+        self, resource: Resource, obj: dict[str, Any], *, metadata_only: bool = False
+    ) -> msgspec.Raw:
         return await self._client.create(
             resource,
             self._plan.namespace,
@@ -101,6 +103,7 @@ class _Creation:
             type=msgspec.Raw,
             on_behalf_of=self._on_behalf_of,
             budget=self._budget,
+            metadata_only=metadata_only,
         )
 
     async def _give_parts_to(self, owner: Owner) -> None:
@@ -116,6 +119,7 @@ class _Creation:
                 type=msgspec.Raw,
                 on_behalf_of=self._on_behalf_of,
                 budget=self._budget,
+                metadata_only=True,
             )
             for resource, part in self._parts
         )
@@ -150,7 +154,9 @@ class _Creation:
         # another's (409). The uid makes sure that it is still the same one.
         namespace, whom = self._plan.namespace, self._on_behalf_of
         try:
-            found = await self._client.get(resource, namespace, name, on_behalf_of=whom, budget=budget)
+            found = await self._client.get(
+                resource, namespace, name, on_behalf_of=whom, budget=budget, metadata_only=True
+            )
             metadata = found["metadata"]
             if metadata.get("labels", {}).get(SUBMISSION_LABEL) != self._plan.submission:
                 return False

@@ -14,7 +14,7 @@ import msgspec
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.errors import KubeError
 from hubfleet.kube.impersonation import Impersonation
-from hubfleet.kube.request import FIELD_MANAGER, METADATA_ONLY, PatchType, prepare
+from hubfleet.kube.request import FIELD_MANAGER, METADATA_OF_ONE, METADATA_ONLY, PatchType, prepare
 from hubfleet.kube.resources import PODS, Resource
 from hubfleet.kube.response import Lines, Page, decode, decode_event
 from hubfleet.kube.transport import Transport
@@ -30,10 +30,14 @@ else:
 
 
 class Call(TypedDict, total=False):
-    """What every verb takes: whom a request is made for, and the time that the whole operation has left."""
+    """What every verb takes: whom a request is made for, and the time that the whole operation has left.
+
+    With `metadata_only` the answer comes without spec, data and status: a ConfigMap may be a MiB.
+    """
 
     on_behalf_of: Impersonation | None
     budget: Budget | None
+    metadata_only: bool
 
 
 class Listing(Call, total=False):
@@ -42,7 +46,6 @@ class Listing(Call, total=False):
     labels: str
     fields: str
     page: int
-    metadata_only: bool
 
 
 class Client:
@@ -76,7 +79,6 @@ class Client:
         labels: str = "",
         fields: str = "",
         page: int = 500,
-        metadata_only: bool = False,
         type: type[T] = dict,  # type: ignore[assignment]
         **call: Unpack[Call],
     ) -> AsyncGenerator[Page[T]]:
@@ -85,7 +87,7 @@ class Client:
         With `metadata_only` objects come without spec, data and status: a page of Secrets may be 500 MiB.
         """
         path = resource.path(namespace)
-        accept = METADATA_ONLY if metadata_only else ""
+        accept = METADATA_ONLY if call.pop("metadata_only", False) else ""
         token = ""
         while True:
             query = {"labelSelector": labels, "fieldSelector": fields, "limit": page, "continue": token}
@@ -271,6 +273,8 @@ class Client:
         return await self.transport.send(request, call.get("budget"))
 
     async def _ask(self, method: str, path: str, type: type[T], call: Call, **prepared: Any) -> T:
+        if call.get("metadata_only"):
+            prepared["accept"] = METADATA_OF_ONE
         request = prepare(method, path, on_behalf_of=call.get("on_behalf_of"), **prepared)
         return decode(self.name, await self.transport.send(request, call.get("budget")), type)
 

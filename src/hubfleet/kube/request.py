@@ -14,6 +14,7 @@ FIELD_MANAGER = "hubfleet"
 """Our name in `managedFields`: server-side apply owns the fields that it sets under this name."""
 
 
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 """The Accept header of a list without specs and data; a server that does not know it sends all."""
 

@@ -14,7 +14,7 @@ import structlog
 from localkube.apiserver import status
 from localkube.apiserver.registry import Event, Registry
 from localkube.apiserver.status import StatusError
-from localkube.kubelet import hostroot, leftovers, logline, logquery, node, router
+from localkube.kubelet import cgroup, hostroot, leftovers, logline, logquery, node, router
 from localkube.kubelet.anchor import drop_anchor
 from localkube.kubelet.firewall import Firewall
 from localkube.kubelet.logfile import LogFile, Selection
@@ -68,12 +68,16 @@ class Kubelet:
         self._pods.mkdir(parents=True, exist_ok=True, mode=0o700)
         root = await asyncio.to_thread(hostroot.scan, (self._data_dir, *self._settings.masked))
         anchor = await drop_anchor()
+        cgroups = cgroup.find(self._data_dir)
         try:
             shared = SharedEtc(self._data_dir / "kubelet" / "etc")
-            await self._run(Runtime(root, shared, anchor.first if anchor is not None else None))
+            first = anchor.first if anchor is not None else None
+            await self._run(Runtime(root, shared, first, cgroups))
         finally:
             if anchor is not None:
                 await asyncio.shield(anchor.close())
+            if cgroups is not None:
+                cgroups.close()
 
     async def _run(self, runtime: Runtime) -> None:
         killed = await asyncio.to_thread(leftovers.kill_processes, self._pods)

@@ -44,6 +44,9 @@ class Running:
         self.log = log
         self._tell = tell
         self._changed = changed
+        self._group = prepared.group
+        self.out_of_memory = False
+        """Whether the kernel ended a process of it for that; known at its end."""
         self._place = Place(ip, container.spec, lambda words: runtime.execute(prepared, process, words))
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Task[None] | None = None
@@ -152,4 +155,7 @@ class Running:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.container.started = self.container.ready = False
         self.log.close()
+        if self._group is not None:
+            self.out_of_memory = self._group.has_killed()
+            self._group.remove()
         return code

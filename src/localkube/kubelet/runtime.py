@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from localkube.apiserver import quantity
 from localkube.kubelet import environment, launcher, poddir, sandbox, securitycontext, volumedir
+from localkube.kubelet.cgroup import Cgroups, Group
 from localkube.kubelet.environment import Environment
 from localkube.kubelet.hostroot import HostRoot
 from localkube.kubelet.network import Attachment
@@ -36,12 +38,19 @@ class Prepared(msgspec.Struct, frozen=True):
     who: Identity
     variables: dict[str, str]
     directory: str
+    group: Group | None = None
 
 
 class Runtime:
     """What the host offers for running containers."""
 
-    def __init__(self, root: HostRoot, shared: SharedEtc, anchor: int | None = None):
+    def __init__(
+        self,
+        root: HostRoot,
+        shared: SharedEtc,
+        anchor: int | None = None,
+        cgroups: Cgroups | None = None,
+    ):
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise NotInstalled("pods need bubblewrap, and there is no bwrap on PATH: install bubblewrap")
@@ -51,6 +60,7 @@ class Runtime:
         self.root = root
         self._shared = shared
         self._anchor = anchor
+        self._cgroups = cgroups
         self._host = sandbox.Host()
 
     def base_environment(self, pod: dict[str, Any], who: Identity) -> dict[str, str]:
@@ -92,15 +102,26 @@ class Runtime:
         except MountRefused as error:
             raise CreateFailed(str(error)) from None
         words = environment.command(container, variables)
+        group = self._group(container, container_id)
         command = Command(
-            wrapper=[*self._enter(place), self.bwrap],
+            wrapper=[*(group.enter() if group is not None else ()), *self._enter(place), self.bwrap],
             python=self.root.python,
             launch=self._launch(who, directory, words, variables),
             marker=str(files.root.parent),
             beside=self._anchor,
             arguments=arguments,
         )
-        return Prepared(command, who, variables, directory)
+        return Prepared(command, who, variables, directory, group)
+
+    def _group(self, container: dict[str, Any], container_id: str) -> Group | None:
+        """The cgroup that holds a container to its memory limit."""
+        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+        if limit is None or self._cgroups is None:
+            return None
+        try:
+            return self._cgroups.limited(container_id.rpartition("/")[2], int(quantity.value_of(limit)))
+        except OSError as error:
+            raise CreateFailed(f"failed to limit memory to {limit}: {error.strerror}") from None
 
     def execute(self, prepared: Prepared, process: Process, words: list[str]) -> Command:
         """A command in a container that runs, with its environment (exec probes and hooks)."""

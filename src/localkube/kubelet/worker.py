@@ -366,6 +366,8 @@ class Worker:
                 started = await process.start(prepared.command, log.write)
         except StartFailed as error:
             log.close()
+            if prepared.group is not None:
+                prepared.group.remove()
             now = datetime.now(UTC)
             container.run = Run(
                 container_id, None, now, START_ERROR, "StartError", str(error), time.monotonic()
@@ -398,7 +400,7 @@ class Worker:
         code = await running.finish()
         run = running.run
         run.finished, run.finished_clock = datetime.now(UTC), time.monotonic()
-        run.reason = "Error" if code else "Completed"
+        run.reason = "OOMKilled" if running.out_of_memory else "Error" if code else "Completed"
         run.message = self._last_words(running, code)
         run.exit_code = code
         self._site.logs.pop(run.container_id, None)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubfleet.errors import SettingsError, UserError
-from hubfleet.identity.hub import HubIdentity, interpret
-from hubfleet.settings import HubSettings
+from hubfleet.identity.hub import STRANGERS, HubIdentity, interpret
+from hubfleet.settings import HubSettings, LimitSettings
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 MODEL = {"name": "alice", "kind": "user", "groups": ["g"], "scopes": ["access:services!service=kbatch"]}
@@ -266,6 +266,50 @@ async def test_what_cannot_be_a_token_is_not_sent(hub: FakeHub, token: str) -> N
         error = await refusal(identity, token)
     assert (error.status, error.detail) == (401, "Incorrect token")
     assert hub.asked == []
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_who_tries_tokens_keeps_the_hub_from_nobody(hub: FakeHub) -> None:
+    clock = Clock()
+    async with HubIdentity(settings(hub.api_url), clock=clock) as identity:
+        await identity.authenticate(TOKEN)
+        clock.now += 3600
+        hub.answer = hub.stall
+        tried = [
+            asyncio.create_task(identity.authenticate(f"{number:032x}", f"10.0.0.{number % 2}"))
+            for number in range(40)
+        ]
+        await until(lambda: len(hub.asked) == 1 + STRANGERS)
+        known = asyncio.create_task(identity.authenticate(TOKEN, "10.0.0.1"))
+        await until(lambda: len(hub.asked) == 2 + STRANGERS)
+        assert hub.asked[-1] == f"token {TOKEN}"
+        other = asyncio.create_task(identity.authenticate("e" * 32, "10.9.9.9"))
+        hub.release.set()
+        assert (await known).name == (await other).name == "alice"
+        await asyncio.gather(*tried)
+        # Of those that were waiting, 24 came before it: it did not wait for them all.
+        assert hub.asked.index("token " + "e" * 32) < len(hub.asked) - 10
+
+
+async def test_tokens_that_nobody_knows_have_a_rate(hub: FakeHub) -> None:
+    clock = Clock()
+    hub.answer = answering(403, "{}")
+    limits = LimitSettings(unknown_tokens_per_second=0.1)
+    async with HubIdentity(settings(hub.api_url), limits, clock=clock) as identity:
+        assert (await refusal(identity, "a" * 32)).status == 401
+        refused = await refusal(identity, "b" * 32)
+        assert refused.status == 429
+        assert refused.retry_after == pytest.approx(50)
+        assert "limits.unknown_tokens_per_second" in str(refused)
+        assert len(hub.asked) == 1
+        clock.now += 50
+        assert (await refusal(identity, "b" * 32)).status == 401
 
 
 async def test_cache_seconds_zero_asks_every_time(hub: FakeHub) -> None:

@@ -31,8 +31,9 @@ async def failed(error: StatusError) -> AsyncGenerator[bytes, None]:
 
 
 CHUNK = 64 * 1024
-"""Bytes after which a chunk is full (an event is never cut). What waits for a reader who does not read is this
-much, and encrypting it is what the other readers wait for: of hundreds who are far behind at once, too."""
+"""Bytes after which a chunk is full (an event is never cut). What waits for a reader who does not read is
+this much, and encrypting it is what the other readers wait for: of hundreds who are far behind at once, too.
+"""
 
 
 async def frames(

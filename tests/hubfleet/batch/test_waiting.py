@@ -1,5 +1,7 @@
 """What a waiting stream says, second by second."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,7 @@ def test_reasons_that_come_and_go_are_told_once() -> None:
 @given(st.lists(st.sampled_from("abcd"), min_size=60, max_size=200))
 def test_no_silence_is_long_and_no_flood(reasons: list[str]) -> None:
     times = [0.0, *(moment for moment, _ in told(reasons, 0.5)), len(reasons) * 0.5]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert max(gaps) <= REMINDER
     assert all(gap >= SOON for gap in gaps[:-1])
     assert len(gaps) <= len(set(reasons)) + times[-1] / REMINDER + 1

@@ -125,7 +125,7 @@ class HubIdentity:
             REMEMBERED, min(REFUSED_SECONDS, settings.cache_seconds), clock=clock
         )
         # Whoever tries tokens must not keep the Hub from those who have one, either.
-        self._known: ExpiringCache[bytes, bool] = ExpiringCache(REMEMBERED, KNOWN_SECONDS, clock=clock)
+        self._known: ExpiringCache[bytes, Owner] = ExpiringCache(REMEMBERED, KNOWN_SECONDS, clock=clock)
         self._strangers = Gate(each=STRANGERS // 2, waiting=100, in_all=STRANGERS)
         rate = limits.unknown_tokens_per_second
         self._unknown_tokens = rate
@@ -148,11 +148,11 @@ class HubIdentity:
         await self._session.close()
 
     def owner_of(self, token: str) -> Owner | None:
-        """Whose token it is, where the Hub said so not long ago. Asks nobody, and allows nothing."""
-        if not _TOKEN.fullmatch(token):
-            return None
-        owner = self._owners.get(hashlib.sha256(token.encode()).digest())
-        return None if owner is None else (owner.kind, owner.name)
+        """Whose token it was when the Hub last said so. Asks nobody, and allows nothing.
+
+        Also where that was hours ago: whoever comes back must not wait in one line with those who try tokens.
+        """
+        return self._known.get(hashlib.sha256(token.encode()).digest()) if _TOKEN.fullmatch(token) else None
 
     async def authenticate(self, token: str, address: str = "") -> User:
         """The owner of `token`; UserError 401, 403, 429, or 503 while the Hub does not answer.
@@ -212,7 +212,7 @@ class HubIdentity:
             match answer:
                 case _Owner():
                     self._owners.put(key, answer)
-                    self._known.put(key, True)
+                    self._known.put(key, (answer.kind, answer.name))
                 case _Refused():
                     self._refused.put(key, True)
                     self._known.discard(key)

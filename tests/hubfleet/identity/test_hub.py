@@ -280,6 +280,8 @@ async def test_who_tries_tokens_keeps_the_hub_from_nobody(hub: FakeHub) -> None:
     async with HubIdentity(settings(hub.api_url), clock=clock) as identity:
         await identity.authenticate(TOKEN)
         clock.now += 3600
+        assert identity.owner_of(TOKEN) == ("user", "alice")
+        assert identity.owner_of("f" * 32) is None
         hub.answer = hub.stall
         tried = [
             asyncio.create_task(identity.authenticate(f"{number:032x}", f"10.0.0.{number % 2}"))

@@ -83,8 +83,8 @@ async def _pump(chunks: AsyncGenerator[bytes, None], send: Send) -> None:
     async with aclosing(chunks):
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` does not wait where the reader is gone or keeps up, and the chunks may all be there: without
-            # a pause, what is left of hundreds of streams is made, for nobody, before it is anyone else's turn
+            # `send` does not wait where the reader is gone or keeps up, and the chunks may all be there:
+            # without a pause, what is left of hundreds of streams is made, for nobody, in a single turn
             await asyncio.sleep(0)
 
 

@@ -96,7 +96,7 @@ class Logs:
                 )
                 listed = None
                 if USERNAME not in (found.metadata.labels or {}):
-                    listed = await self._list(namespace, name, budget, on_behalf_of)
+                    listed = await self._list(namespace, name, budget)
                 return Target(namespace, job=found, listed=listed, on_behalf_of=on_behalf_of)
             except NotFound as e:
                 missing = e
@@ -216,9 +216,9 @@ class Logs:
     async def _catch_up(self, target: Target) -> None:
         """Learn of the pods of a job that ended: its end may be told before the pod that ended it."""
         assert target.job is not None
+        labels = f"{JOB_NAME}={target.job.metadata.name}"
+        budget = Budget(CATCHING_UP)
         try:
-            budget = Budget(CATCHING_UP)
-            labels = f"{JOB_NAME}={target.job.metadata.name}"
             listed = self._client.list(PODS, target.namespace, labels=labels, type=msgspec.Raw, budget=budget)
             async for raw in listed:
                 self._pods.learn(raw)
@@ -226,17 +226,9 @@ class Logs:
             # What the watch told is all there is, then.
             log.warning("the pods of a job that ended are not known", cluster=self._client.name)
 
-    async def _list(
-        self, namespace: str, job: str, budget: Budget, on_behalf_of: Impersonation | None
-    ) -> tuple[Pod, ...]:
-        listed = self._client.list(
-            PODS,
-            namespace,
-            labels=f"{JOB_NAME}={job}",
-            type=Pod,
-            on_behalf_of=on_behalf_of,
-            budget=budget,
-        )
+    async def _list(self, namespace: str, job: str, budget: Budget) -> tuple[Pod, ...]:
+        """The pods of a job, asked for as ourselves, as those that we watch are."""
+        listed = self._client.list(PODS, namespace, labels=f"{JOB_NAME}={job}", type=Pod, budget=budget)
         return tuple(sorted([pod async for pod in listed], key=lambda pod: pod.age_order))
 
     def _job_is_here(self, target: Target) -> bool:

@@ -36,7 +36,9 @@ HELD_REFUSALS = 1000
 """Refusals held back at once, some 10 KiB each; further ones go out immediately."""
 
 LARGE = 256 * 1024
-"""Bytes from which a body counts as large: several times its size is in memory until it is in the cluster."""
+"""Bytes from which a body counts as large: several times its size is in memory until it is in the cluster.
+
+An answer counts as one more request for each so many of its bytes: long lists are copied twice."""
 
 LOG_CHUNK = 4096
 """Bytes of a log that count as one line, for what a line costs hardly depends on its length up to there."""
@@ -218,6 +220,11 @@ class Visit:
             )
         self._following = True
         self._outside()
+
+    def answered(self, size: int) -> None:
+        """An answer of so many bytes: a large one costs as much as several, which those after it wait for."""
+        if size > LARGE:
+            self._admission.rates.take(self.owner, size / LARGE, patience=math.inf)
 
     def pace(self, size: int) -> float:
         """Seconds to wait before more of a log than the `size` bytes that were sent now."""

@@ -194,6 +194,18 @@ async def test_large_bodies_wait_for_each_other_and_small_ones_for_neither() -> 
     await send(BOB, LARGE)
 
 
+async def test_a_large_answer_counts_as_several() -> None:
+    house = House(requests_per_second=1, request_burst=10)
+    house.door.set()
+    visit = Visit(house.admission, ALICE, "")
+    visit.answered(LARGE)
+    assert house.admission.rates.take(ALICE, 10)[1] == 0
+    house.clock.now += 100
+    visit.answered(30 * LARGE)
+    assert (await house.call("alice"))[0] == 429
+    assert (await house.call("bob"))[0] == 200
+
+
 async def test_a_body_that_does_not_come_is_a_408() -> None:
     visit = Visit(House(body_seconds=0.01).admission, ALICE, "")
     with pytest.raises(UserError, match=r"limits\.body_seconds") as caught:

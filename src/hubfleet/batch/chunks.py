@@ -6,6 +6,8 @@ from contextlib import aclosing
 
 from litestar.types import Receive, Scope, Send
 
+from hubfleet.admission import visit_of
+
 HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
 
 PIECE = 256 * 1024
@@ -71,6 +73,7 @@ class Json:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit_of(scope).answered(len(self._body))
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         for start in range(0, max(1, len(self._body)), PIECE):
             end = start + PIECE

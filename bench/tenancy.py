@@ -27,7 +27,7 @@ from bench._load import percentile_of
 from bench._stage import ROOT, Ground, client_payload
 from hubfleet.demo.hub import call
 
-SECONDS = 8
+SECONDS = 10
 """Of each measurement."""
 
 REST = 5

@@ -31,6 +31,7 @@ Name = Annotated[
     str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 ]  # a DNS label: it is part of URLs
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
+Listen = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):[0-9]{1,5}$")]
 Quantity = Annotated[
     str, Meta(pattern=r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[kMGTPE]|[num]|[eE][-+]?[0-9]{1,2})?$")
 ]  # of Kubernetes, and not negative
@@ -203,6 +204,43 @@ class BatchSettings(Base, frozen=True):
             check_label(f"labels: {key}", value)
 
 
+class HubProxySettings(Base, frozen=True):
+    """JupyterHub's proxy API, which programs a gateway: `hubfleet hubproxy`."""
+
+    secret = frozenset({"auth_token"})
+
+    listen: Listen = "127.0.0.1:8000"
+    auth_token: str = ""  # the Hub's `ConfigurableHTTPProxy.auth_token`
+    backend: environment.RoutingBackend = "gateway-api"
+    gateway: str = ""  # [namespace/]name[:listener]; an IngressClass; Traefik's entry points, with commas
+    cluster: str = ""  # one of `clusters`, whose gateway it is; "" is the first
+    namespace: str = ""  # where the objects go; "" is that of the context
+    hostnames: tuple[str, ...] = ()  # of routes that name no host; () is every one
+    host_routing: bool = False  # the first segment of a path is a host: `JupyterHub.subdomain_host`
+    name_prefix: Name = "route"  # of the objects' names
+    inherit_prefix: str = ""  # VIRTUAL_SERVICE_PREFIX of a jupyterhub-istio-proxy to take over from; "" is none
+    cluster_domain: str = "cluster.local"
+    acknowledge: environment.AcknowledgeMode = "preferred"
+    gateway_address: str = ""  # URL where the gateway is asked whether it serves a route
+    budget: Seconds = 10.0  # seconds for everything that one request does
+    retry_field: bool = False  # write HTTPRoute's `retry`: the CRDs must be of the experimental channel
+    tls: bool = False  # Traefik ends TLS on its entry points
+    tls_secret: str = ""  # a Secret with the certificate, for an Ingress
+    tls_ca: str = ""  # a ConfigMap with the authority of https targets; "" is the gateway's own list
+    tls_hostname: str = ""  # the name in the certificates of https targets; "" is each target's own
+    servers_transport: str = ""  # Traefik's, for https targets
+    ingress_annotations: dict[str, str] = {}  # {} is those of ingress-nginx; see docs/routing.md
+
+    def __post_init__(self) -> None:
+        if self.gateway_address and not re.match(r"https?://[^/\s]+/?$", self.gateway_address):
+            raise ValueError(f"gateway_address: {self.gateway_address!r} is not http(s)://host[:port]")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        return host_and_port(self.listen)
+
+
 class LimitSettings(Base, frozen=True):
     """What one user may ask of one process, so that the others do not notice; ordinary clients neither."""
 
@@ -217,7 +255,7 @@ class LimitSettings(Base, frozen=True):
     large_body_bytes_per_second: Bytes = 8 * 2**20  # of one user, in the long run
     large_body_burst: Bytes = 64 * 2**20  # bytes at once, after a rest
     body_seconds: Seconds = 60.0  # for a body to arrive
-    followed_logs_per_user: Count = 200
+    followed_logs_per_user: Count = 1000
     followed_logs: Count = 5000  # of all users; about 100 KiB of memory each
     log_lines_per_second: Annotated[float, Meta(gt=0)] = 5000.0  # of all followed logs of one user
     log_line_burst: Count = 20_000
@@ -235,12 +273,13 @@ class LogSettings(Base, frozen=True):
 class Settings(Base, frozen=True):
     """Everything that an operator can say."""
 
-    listen: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):[0-9]{1,5}$")] = "127.0.0.1:8050"
+    listen: Listen = "127.0.0.1:8050"
     shutdown_seconds: Seconds = 10.0  # for requests under way when the process is told to stop
     hub: HubSettings = HubSettings()
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(name="default"),)  # the first one is the default
     tenancy: TenancySettings = TenancySettings()
     batch: BatchSettings = BatchSettings()
+    hubproxy: HubProxySettings = HubProxySettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
@@ -250,14 +289,22 @@ class Settings(Base, frozen=True):
             raise ValueError("clusters: name at least one, or leave the key out")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"clusters: {', '.join(twice)} is there twice")
-        if not 0 <= self.address[1] <= 65535:
-            raise ValueError(f"listen: there is no port {self.address[1]}")
+        for name, listen in (("listen", self.listen), ("hubproxy.listen", self.hubproxy.listen)):
+            if not 0 <= host_and_port(listen)[1] <= 65535:
+                raise ValueError(f"{name}: there is no port {host_and_port(listen)[1]}")
+        if self.hubproxy.cluster not in ("", *names):
+            raise ValueError(f"hubproxy.cluster: {self.hubproxy.cluster!r} is not one of {', '.join(names)}")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host ("" is every interface, as is 0.0.0.0) and port of `listen`."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return host_and_port(self.listen)
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Of `host:port` or `[IPv6]:port`."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def load(

@@ -38,6 +38,9 @@ POLL = 0.02
 DOUBT_SECONDS = 60.0
 """How long a namespace in which we may not act as the user is believed to stay like that."""
 
+REFUSED_SECONDS = 5.0
+"""How often we try again to act as a user whom we may not act as: how soon rights that came are noticed."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -70,6 +73,7 @@ class Accounts:
         self._own: dict[str, str] = {}
         self._roles: set[str] = set()  # clusters whose two ClusterRoles we wrote, or may not write
         self._known: dict[tuple[str, str], tuple[Impersonation | None, float | None]] = {}
+        self._refused: dict[tuple[str, str], float] = {}  # until when, where impersonation is required
 
     async def own(self, cluster: Cluster, budget: Budget) -> str:
         """Our own account as this cluster calls it: `system:serviceaccount:NAMESPACE:NAME`, or a user's name.
@@ -109,12 +113,30 @@ class Accounts:
     def forget(self, cluster: Cluster, namespace: str) -> None:
         self._known.pop((cluster.name, namespace), None)
 
+    def check(self, cluster: Cluster, namespace: str) -> None:
+        """Before it is tried out. Raises UserError where we were refused a moment ago, and need not ask.
+
+        When the moment is over, one caller gets past; the others do not wait for what comes of it.
+        """
+        until, now = self._refused.get((cluster.name, namespace)), self._clock()
+        if until is None:
+            return
+        if now < until:
+            raise _may_not(cluster, until - now)
+        self._refused[cluster.name, namespace] = now + REFUSED_SECONDS
+
+    def refused(self, cluster: Cluster, namespace: str) -> None:
+        """We may not act as the user, as far as can be told: `check` says so for some seconds."""
+        if self.mode == "required":
+            self._refused[cluster.name, namespace] = self._clock() + REFUSED_SECONDS
+
     async def prove(
         self, cluster: Cluster, namespace: str, budget: Budget, *, patience: float = 0.0
     ) -> Impersonation:
         """The user's account in the namespace, as which we may act.
 
-        Raises Forbidden where we may not, or where it has no rights there, `patience` seconds from now.
+        Raises Forbidden where we may not, or where it has no rights there, `patience` seconds from now; where
+        there was patience, that is remembered.
         """
         whom = Impersonation.for_service_account(namespace, USER_ACCOUNT)
         patient = Budget(min(patience, budget.left()))
@@ -124,9 +146,12 @@ class Accounts:
                 await self._try(cluster, namespace, whom, budget)
             except Forbidden:
                 if patient.left() < pause:
+                    if patience:
+                        self.refused(cluster, namespace)
                     raise
             else:
                 self._known[cluster.name, namespace] = whom, None
+                self._refused.pop((cluster.name, namespace), None)
                 return whom
             await asyncio.sleep(pause)
             pause *= 2
@@ -145,11 +170,7 @@ class Accounts:
         }
         if self.mode == "required":
             log.error("the rights to act as users are missing: see `hubfleet rbac`", **fields)
-            raise UserError(
-                503,
-                f"This server may not act for you on cluster {cluster.name}: an administrator has to give "
-                "its account the rights for that",
-            )
+            raise _may_not(cluster, REFUSED_SECONDS)
         log.warning(
             "users' objects are written with this server's own account, for the rights to act as users are "
             "missing: see `hubfleet rbac`, then set tenancy.impersonation to required",
@@ -174,3 +195,12 @@ class Accounts:
                 f'"batch" in the namespace "{namespace}"'
             )
             raise Forbidden(cluster.name, 403, "Forbidden", message)
+
+
+def _may_not(cluster: Cluster, retry_after: float) -> UserError:
+    return UserError(
+        503,
+        f"This server may not act for you on cluster {cluster.name}: an administrator has to give its "
+        "account the rights for that",
+        retry_after=retry_after,
+    )

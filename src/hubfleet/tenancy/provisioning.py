@@ -97,6 +97,7 @@ class Namespaces:
         self._verified: dict[_Key, _Verified] = {}
         self._informers: dict[str, Informer[Namespace]] = {}
         self._under_way: dict[_Place, tuple[_Key, asyncio.Task[None]]] = {}
+        self._identifying: dict[_Place, asyncio.Task[Impersonation | None]] = {}
 
     @asynccontextmanager
     async def watching(self, cluster: Cluster) -> AsyncIterator[None]:
@@ -129,14 +130,28 @@ class Namespaces:
         known = self._accounts.known(cluster, namespace)
         if known is not None:
             return known[0]
-        budget = budget or Budget(PROVIDE_SECONDS)
+        place = cluster.name, namespace
+        task = self._identifying.get(place)
+        if task is None:
+            self._accounts.check(cluster, namespace)
+            task = asyncio.create_task(self._identify(cluster, namespace, Budget(PROVIDE_SECONDS)))
+            task.add_done_callback(lambda done: _finish(self._identifying, place, done))
+            self._identifying[place] = task
+        await _within(budget, task, cluster, f"the account of namespace {namespace}")
+        return task.result()
+
+    async def _identify(self, cluster: Cluster, namespace: str, budget: Budget) -> Impersonation | None:
         try:
             return await self._accounts.prove(cluster, namespace, budget)
         except Forbidden:
             found = await self._look(cluster, namespace, budget)
             theirs = {} if found is None else found.metadata.labels
             theirs = {mark: theirs[mark] for mark in MARKS if mark in theirs}
-            await self._furnisher.identify(cluster, namespace, theirs, budget)
+            try:
+                await self._furnisher.identify(cluster, namespace, theirs, budget)
+            except UserError:
+                self._accounts.refused(cluster, namespace)
+                raise
         known = self._accounts.known(cluster, namespace)
         return known[0] if known is not None else None
 
@@ -189,23 +204,17 @@ class Namespaces:
         while self._ready.get(key) != gets or await self.owned(cluster, owner, budget=budget) is None:
             under_way = self._under_way.get(place)
             if under_way is None:
+                self._accounts.check(cluster, namespace)
                 attempt = self._provide(cluster, namespace, owner, gets, Budget(PROVIDE_SECONDS))
                 task = asyncio.create_task(attempt)
-                task.add_done_callback(lambda done: self._finish(place, done))
+                task.add_done_callback(lambda done: _finish(self._under_way, place, done))
                 self._under_way[place] = under_way = key, task
             # A caller who goes away, or whose time is over, leaves the others their answer.
-            done, _ = await asyncio.wait([under_way[1]], timeout=None if budget is None else budget.left())
-            if not done:
-                raise ClusterUnreachable(cluster.name, f"namespace {namespace} did not come in time")
+            await _within(budget, under_way[1], cluster, f"namespace {namespace}")
             # Two users whose names lead to one namespace take turns, so that the second one finds the first.
             if under_way[0] == key:
                 under_way[1].result()
         return namespace
-
-    def _finish(self, place: _Place, done: asyncio.Task[None]) -> None:
-        del self._under_way[place]
-        if not done.cancelled():
-            done.exception()  # retrieved, even if nobody waits any more
 
     def forget(self, cluster: Cluster, owner: Owner) -> None:
         """The namespace turned out to be gone: the next `ensure` makes it again."""
@@ -392,3 +401,16 @@ class Namespaces:
         if self._settings.adopt_unmarked or not self._settings.create_namespaces:
             return True
         return made_by_kbatch(labels, self._labels)
+
+
+async def _within(budget: Budget | None, task: asyncio.Task[Any], cluster: Cluster, what: str) -> None:
+    """Waits for a task that others wait for, too, and that goes on without us."""
+    done, _ = await asyncio.wait([task], timeout=None if budget is None else budget.left())
+    if not done:
+        raise ClusterUnreachable(cluster.name, f"{what} did not come in time")
+
+
+def _finish(tasks: dict[_Place, Any], place: _Place, done: asyncio.Task[Any]) -> None:
+    del tasks[place]
+    if not done.cancelled():
+        done.exception()  # retrieved, even if nobody waits any more

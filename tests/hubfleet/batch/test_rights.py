@@ -43,6 +43,7 @@ from hubfleet.kube.resources import (
     SECRETS,
     Resource,
 )
+from hubfleet.kube.transport import Transport
 from hubfleet.settings import (
     BatchSettings,
     ClusterSettings,
@@ -87,6 +88,10 @@ class Trial:
     @property
     def namespace(self) -> str:
         return namespace_for(OLD.name)
+
+    @property
+    def transport(self) -> Transport:
+        return self._cluster.client.transport
 
     async def provide_for(self, user: User) -> str:
         return await self._namespaces.ensure(self._cluster, user)
@@ -431,8 +436,11 @@ def own(
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RBAC's caches are waited for here, and not for seconds in each call that is refused."""
+    """RBAC's caches are waited for here, and not for seconds in each call that is refused, each as if it
+    were the first.
+    """
     monkeypatch.setattr("hubfleet.tenancy.furnishing.PATIENCE", 0.1)
+    monkeypatch.setattr("hubfleet.tenancy.accounts.REFUSED_SECONDS", 0.0)
 
 
 async def grant(client: Client, own: Account, role: str, rules: Sequence[Rule]) -> None:
@@ -473,15 +481,68 @@ async def test_with_all_of_them_everything_works(client: Client, own: Account) -
         assert await run(trying) == {}
 
 
+async def test_that_we_may_not_act_as_a_user_is_found_out_once_and_noticed_when_it_is_over(
+    client: Client, own: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubfleet.tenancy.furnishing.PATIENCE", 0.5)
+    monkeypatch.setattr("hubfleet.tenancy.accounts.REFUSED_SECONDS", 2.0)
+    right = ("impersonate", "", "serviceaccounts")
+    await grant(client, own, "impersonator", ())
+    try:
+        await until(partial(_is, False, client, own, "impersonator", right))
+        async with trial(own.kubeconfig, client) as trying:
+            await trying.wing.list(OLD, trying.wing.jobs)  # whose namespace it is, is known
+            sent = 0
+            send = trying.transport.send
+
+            async def counting(*arguments: Any, **named: Any) -> bytes:
+                nonlocal sent
+                sent += 1
+                return await send(*arguments, **named)
+
+            monkeypatch.setattr(trying.transport, "send", counting)
+
+            async def refused() -> None:
+                with pytest.raises(UserError, match="may not act for you") as caught:
+                    await trying.wing.get(OLD, trying.wing.jobs, "nosuch")
+                assert caught.value.status == 503
+                assert caught.value.retry_after is not None
+                assert caught.value.retry_after <= 2.0
+
+            await asyncio.gather(*(refused() for _ in range(50)))
+            assert sent < 25, "they found out together"
+            sent = 0
+            started = time.monotonic()
+            await asyncio.gather(*(refused() for _ in range(50)))
+            with pytest.raises(UserError, match="may not act for you"):
+                await trying.wing.submit(OLD, "Job", _body("Job"))
+            assert sent == 0
+            assert time.monotonic() - started < 0.5
+            await grant(client, own, "impersonator", rights.IMPERSONATOR)
+
+            async def again() -> bool:
+                try:
+                    await trying.look_for_a_job()
+                except UserError:
+                    return False
+                return True
+
+            await until(again, 5)
+    finally:
+        await grant(client, own, "impersonator", rights.IMPERSONATOR)
+        await until(partial(_is, True, client, own, "impersonator", right))
+
+
+async def _is(expected: bool, *what: Any) -> bool:
+    return await has(*what) is expected
+
+
 @pytest.mark.parametrize(("role", "right"), RIGHTS, ids=lambda x: x if isinstance(x, str) else " ".join(x))
 async def test_each_of_them_is_needed_for_one_thing(
     client: Client, own: Account, role: str, right: Right
 ) -> None:
     async def granted(expected: bool) -> None:
-        async def as_expected() -> bool:
-            return await has(client, own, role, right) is expected
-
-        await until(as_expected)
+        await until(partial(_is, expected, client, own, role, right))
 
     await grant(client, own, role, rights.without(ROLES[role], *right))
     try:

@@ -27,11 +27,15 @@ DEFAULT_MODE = 0o644
 _PROBE = (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3))
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _RBAC = "rbac.authorization.k8s.io"
+_AFFINITY_SECONDS = 10800
 _INT32_MAX = 2**31 - 1
 
 
 def apply(resource: Resource, obj: Object) -> None:
     """Fill in `obj`, a decoded object of `resource`."""
+    if resource.custom is not None:
+        resource.custom.default(obj)
+        return
     defaulter = _DEFAULTERS.get(resource.schema)
     if defaulter is not None:
         defaulter(obj)
@@ -103,6 +107,61 @@ def _limit_range(obj: Object) -> None:
 
 def _priority_class(obj: Object) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def _service(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    kind = spec.setdefault("type", "ClusterIP")
+    if spec.setdefault("sessionAffinity", "None") == "None":
+        spec.pop("sessionAffinityConfig", None)
+    elif spec["sessionAffinity"] == "ClientIP":
+        config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
+        config.setdefault("timeoutSeconds", _AFFINITY_SECONDS)
+    for port in spec.get("ports") or ():
+        port["protocol"] = port.get("protocol") or "TCP"
+        if port.get("targetPort") in (None, 0, ""):
+            port["targetPort"] = port.get("port", 0)
+    outside = kind in ("NodePort", "LoadBalancer")
+    if outside or (kind == "ClusterIP" and spec.get("externalIPs")):
+        spec.setdefault("externalTrafficPolicy", "Cluster")
+    if outside or kind == "ClusterIP":
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+    if kind == "LoadBalancer":
+        spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+
+def _endpoints(obj: Object) -> None:
+    for subset in obj.get("subsets") or ():
+        for port in subset.get("ports") or ():
+            port["protocol"] = port.get("protocol") or "TCP"
+
+
+def _endpoint_slice(obj: Object) -> None:
+    # written although empty, as Go does
+    obj.setdefault("endpoints", None)
+    obj.setdefault("ports", None)
+    for port in obj["ports"] or ():
+        port.setdefault("name", "")
+        port.setdefault("protocol", "TCP")
+
+
+def _ingress_class(obj: Object) -> None:
+    parameters = (obj.get("spec") or {}).get("parameters")
+    if parameters is not None:
+        parameters.setdefault("scope", "Cluster")
+
+
+def _custom_resource_definition(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    if kind := names.get("kind"):
+        names["singular"] = names.get("singular") or kind.lower()
+        names["listKind"] = names.get("listKind") or f"{kind}List"
+    spec.setdefault("conversion", {"strategy": "None"})
+    status = obj.setdefault("status", {})
+    # written although empty, as Go does
+    status.setdefault("conditions", None)
+    status.setdefault("storedVersions", None)
 
 
 def _job(obj: Object) -> None:
@@ -268,9 +327,16 @@ _DEFAULTERS: dict[str, Callable[[Object], None]] = {
     "io.k8s.api.core.v1.Pod": _pod,
     "io.k8s.api.core.v1.Secret": _secret,
     "io.k8s.api.scheduling.v1.PriorityClass": _priority_class,
+    "io.k8s.api.core.v1.Endpoints": _endpoints,
+    "io.k8s.api.core.v1.Service": _service,
+    "io.k8s.api.discovery.v1.EndpointSlice": _endpoint_slice,
+    "io.k8s.api.networking.v1.IngressClass": _ingress_class,
     "io.k8s.api.networking.v1.NetworkPolicy": _network_policy,
     "io.k8s.api.rbac.v1.ClusterRole": _role,
     "io.k8s.api.rbac.v1.ClusterRoleBinding": _binding,
     "io.k8s.api.rbac.v1.Role": _role,
     "io.k8s.api.rbac.v1.RoleBinding": _binding,
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition": (
+        _custom_resource_definition
+    ),
 }

@@ -11,12 +11,15 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 
 from localkube.apiserver import priority, status
+from localkube.apiserver.crd import naming
 from localkube.apiserver.status import FieldError
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
+
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 RETURNS_OBJECT = frozenset({"pods", "serviceaccounts"})
 """Kinds whose deletion answers with the object itself instead of a Status (`ReturnDeletedObject`)."""
@@ -75,6 +78,8 @@ def plan(key: str, obj: dict[str, Any], options: Options, now: datetime) -> Plan
     """Decide about a DELETE of `obj` (of the resource `key`), which is not changed."""
     if key == "namespaces":
         return _plan_namespace(obj, now)
+    if key == DEFINITIONS and obj["metadata"].get("deletionTimestamp") is None:
+        return _plan_definition(obj, options, now)
     if key == priority.CLASSES and obj["metadata"]["name"].startswith(priority.SYSTEM_PREFIX):
         name = obj["metadata"]["name"]
         raise status.forbidden(key, name, "this is a system priority class and cannot be deleted")
@@ -205,6 +210,20 @@ def _plan_namespace(namespace: dict[str, Any], now: datetime) -> Plan:
         marked.setdefault("status", {})["phase"] = "Terminating"
         return Plan(marked, finished("namespaces", marked))
     return Plan(None, finished("namespaces", namespace))
+
+
+def _plan_definition(definition: dict[str, Any], options: Options, now: datetime) -> Plan:
+    """A definition stays until its objects are gone, and says so."""
+    finalizers = _finalizers(DEFINITIONS, definition, options)
+    if naming.CLEANUP not in finalizers:
+        finalizers = [*finalizers, naming.CLEANUP]
+    marked = _mark(definition, finalizers, now, 0)
+    del marked["metadata"]["deletionGracePeriodSeconds"]
+    message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    marked["status"] = naming.with_condition(
+        marked["status"], timestamp(now), "Terminating", "True", "InstanceDeletionPending", message
+    )
+    return Plan(marked, False)
 
 
 def _finalizers(key: str, obj: dict[str, Any], options: Options) -> list[str]:

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from localkube.apiserver.crd.definitions import priority
 from localkube.apiserver.resources import Resource, Resources
 
 VERSION = {
@@ -30,6 +31,7 @@ _SUBRESOURCES: dict[str, dict[str, Any]] = {
     "binding": {"kind": "Binding", "verbs": ["create"]},
     "eviction": {"kind": "Eviction", "verbs": ["create"], "group": "policy", "version": "v1"},
     "finalize": {"verbs": ["update"]},
+    "scale": {"kind": "Scale", "verbs": ["get", "patch", "update"], "group": "autoscaling", "version": "v1"},
     "log": {"verbs": ["get"]},
     "status": {"verbs": ["get", "patch", "update"]},
     "token": {"kind": "TokenRequest", "verbs": ["create"], "group": "authentication.k8s.io", "version": "v1"},
@@ -115,7 +117,7 @@ def _versions(resources: Resources) -> dict[str, list[str]]:
         versions = found.setdefault(resource.group, [])
         if resource.version not in versions:
             versions.append(resource.version)
-    return found
+    return {group: sorted(versions, key=priority) for group, versions in found.items()}
 
 
 def _of(resources: Resources, group: str, version: str) -> Iterable[Resource]:
@@ -189,5 +191,6 @@ def _aggregated(resource: Resource) -> dict[str, Any]:
 
 def storage_version_hash(resource: Resource) -> str:
     """How the real server lets clients notice a change of what is stored (StorageVersionHash)."""
-    stored = f"{resource.group}/{resource.version}/{resource.kind}"
+    version = resource.custom.storage_api_version if resource.custom is not None else resource.api_version
+    stored = f"{resource.group}/{version.rpartition('/')[2]}/{resource.kind}"
     return base64.b64encode(hashlib.sha256(stored.encode()).digest()[:8]).decode()

@@ -6,6 +6,7 @@ import msgspec
 
 from localkube.apiserver import bodies, status, tables
 from localkube.apiserver.access import Access
+from localkube.apiserver.crd.views import seen
 from localkube.apiserver.negotiation import Representation, negotiate
 from localkube.apiserver.rbac.attributes import Attributes
 from localkube.apiserver.registry import Registry
@@ -117,6 +118,7 @@ class Exchange:
     def transform(self, version: Version) -> dict[str, Any]:
         """One object as a Table or as its metadata."""
         representation = self.representation
+        version = seen(self.resource, version)
         if representation.form == "PartialObjectMetadata":
             return partial(version.object, representation.version)
         return tables.table(
@@ -132,6 +134,8 @@ class Exchange:
         metadata = obj.get("metadata") or {}
         key = key_of(metadata.get("namespace", ""), metadata.get("name", ""))
         version = self.registry.store.table(self.resource.key).items.get(key)
+        if version is not None:
+            version = seen(self.resource, version)
         return version if version is not None and version.object is obj else None
 
 

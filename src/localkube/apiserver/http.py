@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from localkube.apiserver import discovery, logs, openapi, reads, reviews, status, tokenrequest, writes
+from localkube.apiserver import discovery, logs, openapi, reads, reviews, scales, status, tokenrequest, writes
 from localkube.apiserver.access import Access
 from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.negotiation import wants_aggregated_discovery
@@ -91,6 +91,8 @@ class Api:
         ):
             raise status.no_such_path()
         exchange.aim(resource, target, wanted)
+        if resource.custom is not None and resource.custom.warning:
+            exchange.warn(resource.custom.warning)
         return await _handler(resource, target, exchange)(exchange)
 
     def _outside(self, exchange: Exchange) -> Response:
@@ -146,6 +148,7 @@ _SUBRESOURCE: dict[str, dict[str, Handler]] = {
     "log": {"GET": logs.read},
     "binding": {"POST": writes.bind},
     "eviction": {"POST": writes.evict},
+    "scale": {"GET": scales.get, "PUT": scales.update, "PATCH": scales.patch},
     "token": {"POST": tokenrequest.create},
 }
 _REVIEWS: dict[str, Handler] = {
@@ -160,15 +163,14 @@ _ELSEWHERE = frozenset({"attach", "ephemeralcontainers", "exec", "portforward", 
 """Subresources that Kubernetes has and localkube has not."""
 _CORE_ELSEWHERE = frozenset(
     {
-        "bindings", "componentstatuses", "endpoints", "persistentvolumeclaims",
-        "persistentvolumes", "podtemplates", "replicationcontrollers", "services",
+        "bindings", "componentstatuses", "persistentvolumeclaims", "persistentvolumes", "podtemplates",
+        "replicationcontrollers",
     }
 )  # fmt: skip
 _GROUPS_ELSEWHERE = frozenset(
     {
-        "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps",
-        "autoscaling", "certificates.k8s.io",
-        "discovery.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io",
+        "admissionregistration.k8s.io", "apiregistration.k8s.io", "apps", "autoscaling",
+        "certificates.k8s.io", "events.k8s.io", "flowcontrol.apiserver.k8s.io", "networking.k8s.io",
         "node.k8s.io", "policy", "resource.k8s.io",
         "storage.k8s.io",
     }

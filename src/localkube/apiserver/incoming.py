@@ -29,6 +29,8 @@ def tracked(
     subresource: str,
 ) -> dict[str, Any]:
     """`new` with the owners of its fields, or as it is where it cannot be typed, as the real server does."""
+    if resource.custom is not None and not all(managedfields.typed(resource, obj) for obj in (old, new)):
+        return new
     try:
         return managedfields.update(resource, old, new, manager=manager, now=now, subresource=subresource)
     except ValueError:
@@ -37,7 +39,7 @@ def tracked(
 
 def decode(resource: Resource, obj: Any, unknown: str, warn: Callable[[str], None]) -> dict[str, Any]:
     """A copy of `obj` as the API holds it. `unknown` fields are for Ignore, Warn or Strict. Raises 400."""
-    new, paths = schema.decode(resource, obj)
+    new, paths = resource.custom.decode(obj) if resource.custom is not None else schema.decode(resource, obj)
     if paths and unknown == "Strict":
         problem = ", ".join(f'unknown field "{path}"' for path in paths)
         raise status.bad_request(

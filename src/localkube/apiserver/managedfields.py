@@ -8,10 +8,10 @@ it happens before the object's strategy: what the server itself fills in is owne
 
 from typing import Any, NamedTuple
 
-from localkube.apiserver import fieldset, typecheck
+from localkube.apiserver import fieldset, schema, typecheck
 from localkube.apiserver.fieldset import FieldSet
 from localkube.apiserver.goformat import quoted
-from localkube.apiserver.mergestruct import Struct, of_type
+from localkube.apiserver.mergestruct import Struct, of_resource
 from localkube.apiserver.resources import Resource
 from localkube.apiserver.scalars import json_type
 from localkube.apiserver.status import StatusError, apply_conflict, bad_request, unclassified
@@ -95,7 +95,7 @@ def update(
         entries = _entries(held)
     if old is not None and (not entries or (not subresource and _is_reset(sent))):
         return _with_managed(new, None)
-    changed, removed = _diff(of_type(resource.schema), old or {}, new, _ignored(resource, subresource))
+    changed, removed = _diff(of_resource(resource), old or {}, new, _ignored(resource, subresource))
     if not changed and not removed and sent == held:
         return new
     entries = _less(entries, changed, removed)
@@ -127,7 +127,9 @@ def apply(
     reason for one that does not fit the schema, as the real server does.
     """
     _check(resource, config)
-    merge_type = of_type(resource.schema)
+    if resource.custom is not None and not typed(resource, live):
+        raise unclassified("failed to create typed live object: it is no longer what its schema says")
+    merge_type = of_resource(resource)
     ignored = _ignored(resource, subresource)
     entries = _entries(live["metadata"].get("managedFields")) if live is not None else {}
     before = dict(entries)
@@ -158,6 +160,11 @@ def apply(
     return _with_managed(merged, entries)
 
 
+def typed(resource: Resource, obj: Object | None) -> bool:
+    """Whether an object has the types of its schema: a custom one is looked at before it is validated."""
+    return obj is None or next(typecheck.faults(schema.field_of(resource), obj), None) is None
+
+
 def restore_times(new: Object, old: Object) -> Object:
     """`new` with the times of `old` where nothing else differs, so that writing the same again is no change.
 
@@ -185,7 +192,7 @@ def _check(resource: Resource, config: Any) -> None:
         raise bad_request(f"invalid object type: {shown}")
     if isinstance(metadata.get("managedFields"), list):
         raise bad_request("metadata.managedFields must be nil")
-    found = list(typecheck.faults(resource.schema, config))
+    found = list(typecheck.faults(schema.field_of(resource), config))
     if found:
         name = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}"
         raise unclassified(

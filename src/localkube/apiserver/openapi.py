@@ -37,7 +37,7 @@ def document(resources: Resources, path: str) -> dict[str, Any] | None:
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.36.2"},
         "paths": {path: operations for resource in served for path, operations in _paths(resource).items()},
-        "components": {"schemas": _closure([name for r in served for name in (r.schema, f"{r.schema}List")])},
+        "components": {"schemas": _closure(served)},
     }
 
 
@@ -74,16 +74,54 @@ def _operation(resource: Resource, verb: str) -> dict[str, Any]:
     }
 
 
-def _closure(names: list[str]) -> dict[str, Any]:
-    """The named types and all that they refer to."""
+def _closure(served: list[Resource]) -> dict[str, Any]:
+    """The types of resources and all that they refer to."""
     schemas = _schemas()
+    names = [name for resource in served for name in (resource.schema, f"{resource.schema}List")]
     found: dict[str, Any] = {}
+    for resource in served:
+        if resource.custom is not None:
+            for name, schema in _custom(resource).items():
+                found[name] = schema
+                names += _references(schema)
     while names:
         name = names.pop()
         if name not in found and name in schemas:
             found[name] = schemas[name]
             names += _references(schemas[name])
     return found
+
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+
+
+def _custom(resource: Resource) -> dict[str, Any]:
+    """The types of a custom resource and its list, as its definition's schema has them."""
+    assert resource.custom is not None
+    string = {"type": "string"}
+    kind = [{"group": resource.group, "version": resource.version, "kind": resource.kind}]
+    schema = resource.custom.schema
+    properties = {
+        **(schema.get("properties") or {}),
+        "apiVersion": string,
+        "kind": string,
+        "metadata": {"allOf": [{"$ref": f"{_REFERENCE}{_META}ObjectMeta"}]},
+    }
+    items = {"type": "array", "items": {"$ref": _REFERENCE + resource.schema}}
+    metadata = {"$ref": f"{_REFERENCE}{_META}ListMeta"}
+    return {
+        resource.schema: {
+            **schema,
+            "properties": properties,
+            "x-kubernetes-group-version-kind": kind,
+        },
+        f"{resource.schema}List": {
+            "type": "object",
+            "required": ["items"],
+            "properties": {"apiVersion": string, "kind": string, "metadata": metadata, "items": items},
+            "x-kubernetes-group-version-kind": [{**kind[0], "kind": resource.list_kind}],
+        },
+    }
 
 
 def _references(node: Any) -> list[str]:

@@ -8,15 +8,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from localkube.apiserver import limitranger, priority
+from localkube.apiserver import limitranger, priority, serviceaddresses, services
 from localkube.apiserver.podsecurity import gate
 from localkube.apiserver.quota.ledger import Charge, Ledger
 from localkube.apiserver.resources import Resource
+from localkube.apiserver.status import invalid
 from localkube.apiserver.store import Store
+from localkube.apiserver.validation.ingress import CLASS_ANNOTATION
 
 Object = dict[str, Any]
 Warn = Callable[[str], None]
 
+INGRESSES = "ingresses.networking.k8s.io"
+_CLASSES = "ingressclasses.networking.k8s.io"
+_DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _LIMITS = "limitranges"
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "jobs.batch": ("spec", "template"),
@@ -40,12 +45,15 @@ def unheard(warning: str) -> None:
 class Plugins:
     """Admission against the state of a store; `ledger` keeps its quotas."""
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    def __init__(self, store: Store, ledger: Ledger, service_cidr: str) -> None:
+        self._allocator = serviceaddresses.Allocator(store, service_cidr)
         self._store = store
         self._ledger = ledger
 
     def mutate(self, resource: Resource, new: Object) -> None:
         """Fill in what a new pod gets from its namespace and from the cluster."""
+        if resource.key == INGRESSES:
+            self._default_class(new)
         if resource.key != "pods":
             return
         for limit_range in self._objects(_LIMITS, new["metadata"]["namespace"]):
@@ -54,6 +62,26 @@ class Plugins:
             default = priority.default(self._objects(priority.CLASSES))
             if default is not None:
                 new["spec"]["priorityClassName"] = default["metadata"]["name"]
+
+    def _default_class(self, ingress: Object) -> None:
+        """The class that is marked as the default, of several the newest (DefaultIngressClass)."""
+        annotations = ingress["metadata"].get("annotations") or {}
+        if ingress["spec"].get("ingressClassName") is not None or CLASS_ANNOTATION in annotations:
+            return
+        marked = [
+            c["metadata"]
+            for c in self._objects(_CLASSES)
+            if (c["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+        ]
+        if marked:
+            newest = sorted(marked, key=lambda m: m["name"])
+            newest.sort(key=lambda m: str(m["creationTimestamp"]), reverse=True)
+            ingress["spec"]["ingressClassName"] = newest[0]["name"]
+
+    def allocate(self, resource: Resource, new: Object) -> None:
+        """Give a service the addresses and ports that it needs. Raises 422 for what it cannot have."""
+        if resource.key == services.KEY and (errors := self._allocator.assign(new)):
+            raise invalid(resource.kind, resource.group, new["metadata"]["name"], errors)
 
     def admit(
         self, resource: Resource, new: Object, old: Object | None, subresource: str, now: datetime, warn: Warn

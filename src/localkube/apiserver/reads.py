@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from localkube.apiserver import continuation, selectors, status, tables, watches, watchstream
+from localkube.apiserver.crd.views import seen
 from localkube.apiserver.exchange import Exchange, partial
 from localkube.apiserver.requests import ListOptions, list_options
+from localkube.apiserver.resources import Resource
 from localkube.apiserver.responses import Response, Stream
 from localkube.apiserver.selectors import Selector
 from localkube.apiserver.status import StatusError
@@ -14,7 +16,7 @@ from localkube.apiserver.store import Expired, Store, TooLarge, Version
 
 
 async def get(x: Exchange) -> Response:
-    found = x.registry.read(x.resource.key, x.namespace, x.target.name)
+    found = x.registry.read(x.resource.served_key, x.namespace, x.target.name)
     return await x.one(found.object)
 
 
@@ -24,7 +26,7 @@ async def collection(x: Exchange) -> Response | Stream:
     if x.target.name:
         # the old way to watch one object: `GET .../pods/p?watch=1`
         fields = f"metadata.name={x.target.name}" + (f",{fields}" if fields else "")
-    selector = selectors.parse(x.resource.key, options.labels, fields)
+    selector = selectors.of_resource(x.resource, options.labels, fields)
     if options.watch:
         return await _watch(x, options, selector)
     return await _list(x, options, selector)
@@ -85,21 +87,22 @@ def _expired(options: ListOptions, start: str) -> StatusError:
 async def _list(x: Exchange, options: ListOptions, selector: Selector) -> Response:
     form = x.representation.form
     found = page(x.registry.store, x.resource.key, x.target.namespace, options, selector)
+    versions = found.versions
+    if x.resource.custom is not None:
+        versions = [seen(x.resource, version) for version in versions]
     metadata: dict[str, Any] = {"resourceVersion": str(found.revision)}
     if found.continues:
         metadata["continue"] = found.continues
     if found.remaining:
         metadata["remainingItemCount"] = found.remaining
     if not form:
-        return await x.objects(
-            encode_list(x.resource.list_kind, x.resource.api_version, metadata, found.versions)
-        )
+        return await x.objects(encode_list(x.resource, metadata, versions))
     version = x.representation.version
     shown: dict[str, Any]
     if form == "Table":
         shown = tables.table(
             x.resource,
-            [v.object for v in found.versions],
+            [v.object for v in versions],
             metadata,
             now=x.registry.clock(),
             version=version,
@@ -110,19 +113,20 @@ async def _list(x: Exchange, options: ListOptions, selector: Selector) -> Respon
             "kind": "PartialObjectMetadataList",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": metadata,
-            "items": [partial(v.object, version) for v in found.versions],
+            "items": [partial(v.object, version) for v in versions],
         }
     return await x.objects(msgspec.json.encode(shown))
 
 
-def encode_list(kind: str, api_version: str, metadata: dict[str, Any], versions: list[Version]) -> bytes:
-    """A list as JSON, joined from the items' cached bytes."""
+def encode_list(resource: Resource, metadata: dict[str, Any], versions: list[Version]) -> bytes:
+    """A list as JSON, joined from the items' cached bytes; custom objects say their kind, as in reality."""
     head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
-        kind.encode(),
-        api_version.encode(),
+        resource.list_kind.encode(),
+        resource.api_version.encode(),
         msgspec.json.encode(metadata),
     )
-    return head + b",".join([v.item for v in versions]) + b"]}"
+    items = [v.item if resource.custom is None else v.encoded for v in versions]
+    return head + b",".join(items) + b"]}"
 
 
 async def _watch(x: Exchange, options: ListOptions, selector: Selector) -> Stream:

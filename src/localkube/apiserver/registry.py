@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from localkube.apiserver import (
+    binding,
+    content,
     defaults,
     deletion,
     events,
@@ -18,26 +20,31 @@ from localkube.apiserver import (
     managedfields,
     mergepatch,
     selectors,
+    serviceaddresses,
     status,
     strategicmerge,
     strategy,
     watches,
 )
+from localkube.apiserver.crd import definitions
+from localkube.apiserver.crd.views import seen
 from localkube.apiserver.deletion import Propagation, timestamp
 from localkube.apiserver.incoming import check_identity, decode, decode_patched, generated_name, tracked
+from localkube.apiserver.keeper import Keeper
 from localkube.apiserver.plugins import Plugins, unheard
 from localkube.apiserver.quota.ledger import Ledger
 from localkube.apiserver.resources import Resource, Resources
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.store import Store, Version
-from localkube.apiserver.validation import validate, validate_update
+from localkube.apiserver.validation.objects import validate, validate_update
 from localkube.apiserver.watches import Event, Watch
 
 __all__ = ["Event", "LogSource", "Registry", "Watch"]
 
 _GENERATE_ATTEMPTS = 8
 APPLY = "application/apply-patch+yaml"
-_NEEDS_REVISION = frozenset({"leases.coordination.k8s.io", "serviceaccounts"})
+STRATEGIC = "application/strategic-merge-patch+json"
+_NEEDS_REVISION = frozenset({"leases.coordination.k8s.io", "serviceaccounts", definitions.KEY})
 """Kinds that are not replaced without saying which version (`AllowUnconditionalUpdate` is false)."""
 
 
@@ -72,7 +79,10 @@ def _trust(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) 
 
 
 class Registry:
-    """`key` is a `Resource.key` such as "pods" or "jobs.batch"; `namespace` is "" for cluster-wide kinds."""
+    """`key` is a `Resource.key` such as "pods" or "jobs.batch"; `namespace` is "" for cluster-wide kinds.
+
+    A custom resource is read and written in its preferred version, or in that of a key like "things.x.io/v2".
+    """
 
     def __init__(
         self,
@@ -80,6 +90,7 @@ class Registry:
         resources: Resources | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        service_cidr: str = serviceaddresses.CIDR,
     ):
         self.store = store if store is not None else Store()
         self.resources = resources if resources is not None else Resources()
@@ -90,25 +101,30 @@ class Registry:
         self.requests = 0
         """How many requests have come over HTTP: whoever works in this process beside them gives way."""
         self.ledger = Ledger(self.store, self.resources)
-        self._plugins = Plugins(self.store, self.ledger)
+        self._plugins = Plugins(self.store, self.ledger, service_cidr)
+        self._keeper = Keeper(self.store, self.resources, lambda: self.clock())
         self._events = events.Recorder(self)
 
     # reading
 
     def read(self, key: str, namespace: str, name: str) -> Version:
         """The current version of an object, with its encoded bytes. Raises 404."""
-        version = self.store.get(key, namespace, name)
+        resource = self.resources[key]
+        version = self.store.get(resource.key, namespace, name)
         if version is None:
-            raise status.not_found(key, name)
-        return version
+            raise status.not_found(resource.key, name)
+        return seen(resource, version)
 
     def get(self, key: str, namespace: str, name: str) -> dict[str, Any]:
         return self.read(key, namespace, name).object
 
     def list(self, key: str, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Objects:
         """The objects in key order; namespace None is all namespaces."""
-        selector = selectors.parse(key, labels, fields)
-        versions = self.store.list(key, namespace)
+        resource = self.resources[key]
+        selector = selectors.of_resource(resource, labels, fields)
+        versions = self.store.list(resource.key, namespace)
+        if resource.custom is not None:
+            versions = [seen(resource, version) for version in versions]
         if not selector:
             return [version.object for version in versions]
         return [version.object for version in versions if selector.matches(version.object)]
@@ -128,16 +144,15 @@ class Registry:
 
         With `bookmark`, one BOOKMARK follows the initial events. Raises 410 when `since` is too old.
         """
+        resource = self.resources[key]
         return Watch(
             self.store,
-            key,
+            resource.key,
             namespace,
             since=since,
             initial=initial,
-            selector=selectors.parse(key, labels, fields),
-            bookmark=watches.bookmark(self.resources[key], self.store.revision, initial_end=True)
-            if bookmark
-            else None,
+            selector=selectors.of_resource(resource, labels, fields),
+            bookmark=watches.bookmark(resource, self.store.revision, initial_end=True) if bookmark else None,
         )
 
     # writing
@@ -168,9 +183,9 @@ class Registry:
                     "the namespace of the provided object does not match the namespace sent on the request"
                 )
             metadata["namespace"] = namespace
-            self._admit_namespace(resource, namespace, metadata.get("name", ""))
         else:
             metadata.pop("namespace", None)
+        content.admit(self.store, resource, namespace, metadata.get("name", ""))
         if metadata.pop("resourceVersion", ""):
             raise status.unclassified("resourceVersion should not be set on objects to be created")
         metadata["uid"] = str(uuid.uuid4())
@@ -197,6 +212,7 @@ class Registry:
         errors = validate(resource, new)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
+        self._plugins.allocate(resource, new)
         charges = self._plugins.admit(resource, new, None, "", self.clock(), warn)
         if resource.key in self.caveats:
             warn(self.caveats[resource.key])
@@ -205,7 +221,7 @@ class Registry:
         if dry_run:
             return new
         self.ledger.charge(charges)
-        return self.store.put(resource.key, namespace, name, new).object
+        return self._keeper.put(resource, namespace, name, new)
 
     def update(
         self,
@@ -251,7 +267,7 @@ class Registry:
         old = self.read(key, namespace, name).object
         if content_type == "application/json-patch+json":
             patched = jsonpatch.apply(old, patch)
-        elif content_type == "application/strategic-merge-patch+json":
+        elif content_type == STRATEGIC:
             patched = strategicmerge.apply(old, patch, resource.schema)
         else:
             patched = mergepatch.apply(old, patch)
@@ -277,9 +293,9 @@ class Registry:
         now = timestamp(self.clock())
         if live is None and subresource:
             raise status.not_found(resource.key, name)
-        if live is None and resource.namespaced:
-            self._admit_namespace(resource, namespace, name)
-        old = live.object if live is not None else None
+        if live is None:
+            content.admit(self.store, resource, namespace, name)
+        old = seen(resource, live).object if live is not None else None
         merged = managedfields.apply(
             resource, old, config, manager=manager, now=now, force=force, subresource=subresource
         )
@@ -329,7 +345,7 @@ class Registry:
                 f"Precondition failed: UID in precondition: {metadata['uid']}, "
                 f"UID in object meta: {before['uid']}",
             )
-        if not stated and resource.key in _NEEDS_REVISION:
+        if not stated and (resource.custom is not None or resource.key in _NEEDS_REVISION):
             missing = FieldError(
                 "FieldValueInvalid",
                 "metadata.resourceVersion",
@@ -346,40 +362,25 @@ class Registry:
         errors = validate_update(resource, new, old, subresource)
         if errors:
             raise status.invalid(resource.kind, resource.group, name, errors)
+        if not subresource:
+            self._plugins.allocate(resource, new)
         charges = self._plugins.admit(resource, new, old, subresource, self.clock(), warn)
         namespace = before.get("namespace", "")
         if deletion.finished(resource.key, new):
             if not dry_run:
-                self.store.delete(resource.key, namespace, name, new)
+                self._keeper.delete(resource, namespace, name, new)
             return new
         if new == old:
             return old
         if dry_run:
             return new
         self.ledger.charge(charges)
-        return self.store.put(resource.key, namespace, name, new).object
+        return self._keeper.put(resource, namespace, name, new)
 
     def bind(self, namespace: str, name: str, node: str, *, dry_run: bool = False) -> dict[str, Any]:
         """Give a pod its node (the `binding` subresource). Raises 404, 409 when it has one."""
         pod = self.get("pods", namespace, name)
-        if pod["spec"].get("nodeName"):
-            raise status.conflict(
-                "pods/binding",
-                name,
-                f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"',
-            )
-        scheduled = {
-            "type": "PodScheduled",
-            "status": "True",
-            "lastProbeTime": None,
-            "lastTransitionTime": timestamp(self.clock()),
-        }
-        others = [c for c in pod["status"].get("conditions") or () if c["type"] != "PodScheduled"]
-        bound = {
-            **pod,
-            "spec": {**pod["spec"], "nodeName": node},
-            "status": {**pod["status"], "conditions": [*others, scheduled]},
-        }
+        bound = binding.bound(pod, node, timestamp(self.clock()))
         return self.update(
             "pods", namespace, bound, subresource="binding", manager="kube-scheduler", dry_run=dry_run
         )
@@ -410,13 +411,13 @@ class Registry:
         resource = self.resources[key]
         obj = self.read(key, namespace, name).object
         deletion.check_preconditions(resource.kind, resource.group, obj, options)
-        update, gone = deletion.plan(key, obj, options, self.clock())
+        update, gone = deletion.plan(resource.key, obj, options, self.clock())
         if options.dry_run:
             return update or obj, gone
         if update is not None:
-            obj = self.store.put(key, namespace, name, update).object
+            obj = self._keeper.put(resource, namespace, name, update)
         if gone:
-            obj = self.store.delete(key, namespace, name).object
+            obj = self._keeper.delete(resource, namespace, name)
         return obj, gone
 
     def exists(self, key: str, namespace: str, name: str) -> bool:
@@ -467,25 +468,6 @@ class Registry:
     def _lookup(self, key: str, namespace: str, name: str) -> dict[str, Any] | None:
         version = self.store.get(key, namespace, name)
         return version.object if version is not None else None
-
-    def _admit_namespace(self, resource: Resource, namespace: str, name: str) -> None:
-        """New content needs a namespace that is there to stay (admission plugin NamespaceLifecycle)."""
-        found = self.store.get("namespaces", "", namespace)
-        if found is None:
-            raise status.not_found("namespaces", namespace)
-        if found.object["metadata"].get("deletionTimestamp") is not None:
-            raise status.forbidden(
-                resource.key,
-                name,
-                f"unable to create new content in namespace {namespace} because it is being terminated",
-                [
-                    {
-                        "reason": "NamespaceTerminating",
-                        "message": f"namespace {namespace} is being terminated",
-                        "field": "metadata.namespace",
-                    }
-                ],
-            )
 
     def _generate_name(self, resource: Resource, namespace: str, metadata: dict[str, Any]) -> None:
         base = metadata.get("generateName", "")

@@ -4,15 +4,19 @@ A table, so that a kind is added by a row; `Resources` is the mutable set that a
 things up in (custom resources join it at runtime).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from localkube.apiserver.crd.kind import CustomKind
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """One served resource. `schema` names its type in `data/schemas.json`."""
+    """One served resource. `schema` names its type in `data/schemas.json`, or that of `custom` resources."""
 
     group: str
     version: str
@@ -26,6 +30,7 @@ class Resource(msgspec.Struct, frozen=True):
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
+    custom: "CustomKind | None" = None
 
     @property
     def key(self) -> str:
@@ -36,6 +41,11 @@ class Resource(msgspec.Struct, frozen=True):
     def api_version(self) -> str:
         """`v1`, `batch/v1`: the `apiVersion` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def served_key(self) -> str:
+        """`jobs.batch/v1`: the key with the version, of which a custom resource can have several."""
+        return f"{self.key}/{self.version}"
 
 
 RESOURCES: tuple[Resource, ...] = (
@@ -100,6 +110,20 @@ RESOURCES: tuple[Resource, ...] = (
         short_names=("pc",),
     ),
     Resource(
+        "", "v1", "endpoints", "endpoints", "Endpoints", "EndpointsList", True,
+        "io.k8s.api.core.v1.Endpoints",
+        short_names=("ep",),
+    ),
+    Resource(
+        "", "v1", "services", "service", "Service", "ServiceList", True,
+        "io.k8s.api.core.v1.Service",
+        short_names=("svc",), categories=("all",), subresources=("status",),
+    ),
+    Resource(
+        "discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", "EndpointSliceList",
+        True, "io.k8s.api.discovery.v1.EndpointSlice",
+    ),
+    Resource(
         "coordination.k8s.io", "v1", "leases", "lease", "Lease", "LeaseList", True,
         "io.k8s.api.coordination.v1.Lease",
     ),
@@ -152,6 +176,21 @@ RESOURCES: tuple[Resource, ...] = (
         True, "io.k8s.api.networking.v1.NetworkPolicy",
         short_names=("netpol",),
     ),
+    Resource(
+        "networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass", "IngressClassList",
+        False, "io.k8s.api.networking.v1.IngressClass",
+    ),
+    Resource(
+        "networking.k8s.io", "v1", "ingresses", "ingress", "Ingress", "IngressList", True,
+        "io.k8s.api.networking.v1.Ingress",
+        short_names=("ing",), subresources=("status",),
+    ),
+    Resource(
+        "apiextensions.k8s.io", "v1", "customresourcedefinitions", "customresourcedefinition",
+        "CustomResourceDefinition", "CustomResourceDefinitionList", False,
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+        short_names=("crd", "crds"), categories=("api-extensions",), subresources=("status",),
+    ),
 )  # fmt: skip
 
 
@@ -160,29 +199,49 @@ class Resources:
 
     def __init__(self, resources: Iterable[Resource] = RESOURCES) -> None:
         self._by_key: dict[str, Resource] = {}
+        self._by_served_key: dict[str, Resource] = {}
         self._by_path: dict[tuple[str, str, str], Resource] = {}
         self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._listeners: list[Callable[[Resource], None]] = []
         for resource in resources:
             self.add(resource)
 
     def add(self, resource: Resource) -> None:
-        """Serve a resource, in place of an earlier one with the same key and version."""
+        """Serve a resource, in place of an earlier one with the same key and version.
+
+        Of several versions, the key stands for the one that was added last.
+        """
+        known = resource.key in self._by_key
         self._by_key[resource.key] = resource
+        self._by_served_key[resource.served_key] = resource
         self._by_path[resource.group, resource.version, resource.plural] = resource
         self._by_kind[resource.api_version, resource.kind] = resource
+        if not known:
+            for listener in self._listeners:
+                listener(resource)
 
     def remove(self, resource: Resource) -> None:
         self._by_path.pop((resource.group, resource.version, resource.plural), None)
         self._by_kind.pop((resource.api_version, resource.kind), None)
+        self._by_served_key.pop(resource.served_key, None)
         if self._by_key.get(resource.key) is resource:
             del self._by_key[resource.key]
 
+    def on_added(self, listener: Callable[[Resource], None]) -> None:
+        """Have `listener` told of each resource whose key is new."""
+        self._listeners.append(listener)
+
     def __iter__(self) -> Iterator[Resource]:
+        """Every resource in every version."""
         return iter(self._by_path.values())
 
+    def stored(self) -> Iterator[Resource]:
+        """Every resource once, whatever versions it is served in."""
+        return iter(tuple(self._by_key.values()))
+
     def __getitem__(self, key: str) -> Resource:
-        """By key, `jobs.batch`; raises KeyError."""
-        return self._by_key[key]
+        """By key, `jobs.batch`, or key and version, `jobs.batch/v1`; raises KeyError."""
+        return self._by_key.get(key) or self._by_served_key[key]
 
     def at(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource at `/apis/<group>/<version>/<plural>` (`/api/v1/<plural>` for group `""`)."""

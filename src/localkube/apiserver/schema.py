@@ -31,6 +31,7 @@ FieldKind = Literal[
     "quantity",
     "int-or-string",
     "any",
+    "deduced",
     "struct",
     "list",
     "map",
@@ -56,6 +57,9 @@ class Field(msgspec.Struct, frozen=True):
     `""` means atomic; `map_type` is `granular` or `atomic`, for structs too. `patch_strategy` is `merge`,
     `replace`, `retainKeys` or `merge,retainKeys`, `""` means replace for lists and merge for objects.
     `keeps_zero` tells a pointer from a value: a value with `omitempty` disappears when it is zero.
+
+    A struct of a custom resource has no `type_name` but `members`, and `item` if it keeps fields that are
+    not declared. The kind `deduced` is a value that has the type that it turns out to have.
     """
 
     kind: FieldKind
@@ -72,6 +76,7 @@ class Field(msgspec.Struct, frozen=True):
     map_type: str = ""
     patch_strategy: str = ""
     patch_merge_key: str = ""
+    members: "dict[str, Field] | None" = None
 
     @property
     def atomic(self) -> bool:
@@ -80,7 +85,12 @@ class Field(msgspec.Struct, frozen=True):
             return self.list_type in ("", "atomic")
         if self.kind in ("map", "struct"):
             return self.map_type == "atomic"
-        return True
+        return self.kind != "deduced"
+
+    @property
+    def known(self) -> "Mapping[str, Field]":
+        """The declared fields of a struct."""
+        return self.members if self.members is not None else fields(self.type_name)
 
 
 @cache
@@ -177,6 +187,11 @@ def fields(type_name: str) -> Mapping[str, Field]:
         name: _field(spec, f"{short}.{name}", name in required)
         for name, spec in schema.get("properties", {}).items()
     }
+
+
+def field_of(resource: Resource) -> Field:
+    """The type of a resource's objects."""
+    return resource.custom.type if resource.custom is not None else Field("struct", "", resource.schema)
 
 
 def field(type_name: str, name: str) -> Field | None:

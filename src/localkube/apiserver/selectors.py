@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from localkube.apiserver.resources import Resource
 from localkube.apiserver.status import bad_request
 
 _SYMBOLS = ("!=", "==", "!", "(", ")", ",", "=", "<", ">")
@@ -62,6 +63,10 @@ class LabelSelector(NamedTuple):
         return all(r.matches(labels) for r in self.requirements)
 
 
+Reader = Callable[[Mapping[str, Any]], Any]
+"""Reads the field of an object that is selected by."""
+
+
 class FieldTerm(NamedTuple):
     path: str
     equal: bool
@@ -73,9 +78,12 @@ class FieldSelector(NamedTuple):
 
     key: str = ""
     terms: tuple[FieldTerm, ...] = ()
+    selectable: Mapping[str, Reader] | None = None
+    """The fields of a custom resource, instead of those in `_FIELDS`."""
 
     def matches(self, obj: Mapping[str, Any]) -> bool:
-        return all((_field(self.key, obj, t.path) == t.value) is t.equal for t in self.terms)
+        readers = self.selectable if self.selectable is not None else _FIELDS.get(self.key, {})
+        return all((_field(readers, obj, t.path) == t.value) is t.equal for t in self.terms)
 
     @property
     def name(self) -> str | None:
@@ -99,11 +107,17 @@ class Selector(NamedTuple):
 EVERYTHING = Selector()
 
 
-def parse(key: str, labels: str, fields: str) -> Selector:
+def parse(key: str, labels: str, fields: str, selectable: Mapping[str, Reader] | None = None) -> Selector:
     """The selector of a request for the resource `key`. Raises StatusError 400."""
     if not labels and not fields:
         return EVERYTHING
-    return Selector(parse_labels(labels), parse_fields(key, fields))
+    return Selector(parse_labels(labels), parse_fields(key, fields, selectable))
+
+
+def of_resource(resource: Resource, labels: str, fields: str) -> Selector:
+    """The selector of a request for a resource, which may be a custom one. Raises StatusError 400."""
+    selectable = resource.custom.selectable if resource.custom is not None else None
+    return parse(resource.key, labels, fields, selectable)
 
 
 class _Token(NamedTuple):
@@ -262,16 +276,16 @@ _TERM = re.compile(r"(!=|==|=)")
 _SEPARATOR = re.compile(r"(?<!\\),")
 
 
-def parse_fields(key: str, text: str) -> FieldSelector:
+def parse_fields(key: str, text: str, selectable: Mapping[str, Reader] | None = None) -> FieldSelector:
     """A field selector such as `status.phase!=Pending` for the resource `key`. Raises StatusError 400."""
     terms: list[FieldTerm] = []
     for part in _SEPARATOR.split(text) if text else ():
         if not part:
             continue
         path, operator, value = _split_term(text, part)
-        _check_field(key, path)
+        _check_field(key, path, selectable)
         terms.append(FieldTerm(path, operator != "!=", value))
-    return FieldSelector(key, tuple(terms))
+    return FieldSelector(key, tuple(terms), selectable)
 
 
 def _split_term(text: str, part: str) -> tuple[str, str, str]:
@@ -282,7 +296,7 @@ def _split_term(text: str, part: str) -> tuple[str, str, str]:
     return path, operator, re.sub(r"\\([\\,=])", r"\1", value)
 
 
-def _path(*steps: str) -> Callable[[Mapping[str, Any]], Any]:
+def _path(*steps: str) -> Reader:
     def value(obj: Mapping[str, Any]) -> Any:
         found: Any = obj
         for step in steps:
@@ -300,13 +314,13 @@ def _job_successful(obj: Mapping[str, Any]) -> Any:
     return (obj.get("status") or {}).get("succeeded") or 0
 
 
-def _flag(*steps: str) -> Callable[[Mapping[str, Any]], Any]:
+def _flag(*steps: str) -> Reader:
     read = _path(*steps)
     return lambda obj: bool(read(obj))
 
 
 _METADATA = {name: _path(*name.split(".")) for name in ("metadata.name", "metadata.namespace")}
-_FIELDS: dict[str, dict[str, Callable[[Mapping[str, Any]], Any]]] = {
+_FIELDS: dict[str, dict[str, Reader]] = {
     "pods": {
         **{
             name: _path(*name.split("."))
@@ -340,16 +354,16 @@ _FIELDS: dict[str, dict[str, Callable[[Mapping[str, Any]], Any]]] = {
 """What the real API server selects by (pkg/apis/*/v1/conversion.go); other kinds know `_METADATA` alone."""
 
 
-def _check_field(key: str, path: str) -> None:
-    if path in _METADATA or path in _FIELDS.get(key, ()):
+def _check_field(key: str, path: str, selectable: Mapping[str, Reader] | None) -> None:
+    if path in _METADATA or path in (selectable if selectable is not None else _FIELDS.get(key, ())):
         return
-    if key in _FIELDS:
+    if selectable is not None or key in _FIELDS:
         raise bad_request(f"field label not supported: {path}")
     raise bad_request(f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
-def _field(key: str, obj: Mapping[str, Any], path: str) -> str:
-    value = (_METADATA.get(path) or _FIELDS[key][path])(obj)
+def _field(readers: Mapping[str, Reader], obj: Mapping[str, Any], path: str) -> str:
+    value = (_METADATA.get(path) or readers[path])(obj)
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -44,13 +44,15 @@ class TooLarge(Exception):
 class Version:
     """One object at one revision, with its JSON encoded at most once."""
 
-    __slots__ = ("_item", "key", "object", "revision")
+    __slots__ = ("_item", "key", "object", "revision", "view")
 
     def __init__(self, key: str, obj: dict[str, Any], revision: int):
         self.key = key
         self.object = obj
         self.revision = revision
         self._item: bytes | None = None
+        self.view: tuple[object, Version] | None = None
+        """How this was last shown, and by what (crd/views.py)."""
 
     @property
     def item(self) -> bytes:

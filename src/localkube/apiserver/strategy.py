@@ -9,8 +9,10 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from localkube.apiserver import admission
+from localkube.apiserver import admission, services
 from localkube.apiserver.admission import Lookup
+from localkube.apiserver.crd import naming
+from localkube.apiserver.crd import strategy as custom
 from localkube.apiserver.qos import qos_class
 from localkube.apiserver.resources import Resource
 
@@ -41,7 +43,9 @@ def prepare_create(resource: Resource, obj: Object, lookup: Lookup) -> None:
     prepare = _CREATE.get(resource.schema)
     if prepare is not None:
         prepare(obj)
-    if resource.kind == "Pod" and not resource.group:
+    elif resource.custom is not None:
+        custom.prepare_create(resource.custom, obj)
+    if resource.schema == "io.k8s.api.core.v1.Pod":
         admission.admit_pod(obj, lookup)
         obj["status"] = _pod_status(obj)
     obj["metadata"] = order_metadata(metadata)
@@ -66,7 +70,9 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
     prepare = _UPDATE.get(resource.schema)
     if prepare is not None and not subresource:
         prepare(new, old)
-    if subresource == "status":
+    if resource.custom is not None:
+        custom.prepare_update(resource.custom, new, old, subresource)
+    elif subresource == "status":
         _only_status(resource, new, old)
     elif subresource == "finalize":
         finalizers = new.get("spec", {}).get("finalizers", [])
@@ -74,7 +80,7 @@ def prepare_update(resource: Resource, new: Object, old: Object, subresource: st
         new["status"] = old.get("status", {})
     elif subresource == "":
         _only_spec(resource, new, old)
-    new["metadata"] = order_metadata(metadata)
+    new["metadata"] = order_metadata(new["metadata"])
 
 
 def order_metadata(metadata: Object) -> Object:
@@ -106,6 +112,8 @@ def _only_status(resource: Resource, new: Object, old: Object) -> None:
 def _only_spec(resource: Resource, new: Object, old: Object) -> None:
     if "status" in resource.subresources:
         _keep(new, old, "status")
+    if resource.schema == _DEFINITION:
+        _update_definition(new, old)
     if resource.schema in _COUNTS_GENERATIONS and new.get("spec") != old.get("spec"):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
@@ -208,6 +216,41 @@ def _update_pod(new: Object, old: Object) -> None:
     admission.tolerate_unready(new["spec"])
 
 
+def _create_service(obj: Object) -> None:
+    obj["status"] = {"loadBalancer": {}}
+    services.prepare(obj, None)
+
+
+def _create_counted(obj: Object) -> None:
+    obj["metadata"]["generation"] = 1
+
+
+def _create_ingress(obj: Object) -> None:
+    obj["metadata"]["generation"] = 1
+    obj["status"] = {"loadBalancer": {}}
+
+
+def _update_endpoint_slice(new: Object, old: Object) -> None:
+    """There is no spec here: whatever changes besides metadata counts."""
+    if any(new.get(name) != old.get(name) for name in ("addressType", "endpoints", "ports")):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
+def _create_definition(obj: Object) -> None:
+    obj["metadata"]["generation"] = 1
+    stored = naming.with_stored_version({"spec": obj["spec"]})
+    names = {"plural": "", "kind": ""}
+    obj["status"] = {"conditions": None, "acceptedNames": names, "storedVersions": stored or None}
+
+
+def _update_definition(new: Object, old: Object) -> None:
+    new["status"] = {
+        **old["status"],
+        "storedVersions": naming.with_stored_version({**old, "spec": new["spec"]}),
+    }
+
+
+_DEFINITION = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"
 _CREATE: dict[str, Callable[[Object], None]] = {
     "io.k8s.api.batch.v1.CronJob": _create_cron_job,
     "io.k8s.api.batch.v1.Job": _create_job,
@@ -216,18 +259,28 @@ _CREATE: dict[str, Callable[[Object], None]] = {
     "io.k8s.api.core.v1.ResourceQuota": _create_resource_quota,
     "io.k8s.api.scheduling.v1.PriorityClass": _create_priority_class,
     "io.k8s.api.core.v1.Secret": _fold_string_data,
+    "io.k8s.api.core.v1.Service": _create_service,
+    "io.k8s.api.discovery.v1.EndpointSlice": _create_counted,
+    "io.k8s.api.networking.v1.Ingress": _create_ingress,
+    "io.k8s.api.networking.v1.IngressClass": _create_counted,
     "io.k8s.api.networking.v1.NetworkPolicy": _create_network_policy,
+    _DEFINITION: _create_definition,
 }
 _UPDATE: dict[str, Callable[[Object, Object], None]] = {
     "io.k8s.api.core.v1.Namespace": _update_namespace,
     "io.k8s.api.core.v1.Pod": _update_pod,
     "io.k8s.api.core.v1.Secret": _update_secret,
+    "io.k8s.api.core.v1.Service": services.prepare,
+    "io.k8s.api.discovery.v1.EndpointSlice": _update_endpoint_slice,
 }
 _COUNTS_GENERATIONS = frozenset(
     {
         "io.k8s.api.batch.v1.CronJob",
         "io.k8s.api.batch.v1.Job",
         "io.k8s.api.core.v1.Pod",
+        "io.k8s.api.networking.v1.Ingress",
+        "io.k8s.api.networking.v1.IngressClass",
         "io.k8s.api.networking.v1.NetworkPolicy",
+        _DEFINITION,
     }
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from localkube.apiserver import fieldset, goformat
 from localkube.apiserver.mergestruct import of_field
 from localkube.apiserver.mergetype import Elements
-from localkube.apiserver.schema import Field, fields
+from localkube.apiserver.schema import Field
 
 
 class Fault(NamedTuple):
@@ -22,9 +22,9 @@ class Fault(NamedTuple):
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def faults(type_name: str, value: Any) -> Iterator[Fault]:
-    """What is wrong with a value of a type of the schema; of an object's unknown fields only the first."""
-    return _faults(Field("struct", "", type_name), value)
+def faults(of: Field, value: Any) -> Iterator[Fault]:
+    """What is wrong with a value of a type; of an object's unknown fields only the first."""
+    return _faults(of, value)
 
 
 def message(found: list[Fault]) -> str:
@@ -62,9 +62,9 @@ def _members(f: Field, value: Any) -> Iterator[Fault]:
     if not isinstance(value, dict):
         yield _unexpected("map", value)
         return
-    known = fields(f.type_name) if f.kind == "struct" else {}
+    known = f.known if f.kind == "struct" else {}
     for name, item in value.items():
-        member = f.item if f.kind == "map" else known.get(name)
+        member = known.get(name) or f.item
         if member is None:
             yield Fault(f".{name}", "field not declared in schema")
             return

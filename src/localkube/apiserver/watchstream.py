@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from localkube.apiserver.crd.views import seen
 from localkube.apiserver.resources import Resource
 from localkube.apiserver.status import StatusError
 from localkube.apiserver.store import Store, Version
@@ -76,17 +77,17 @@ async def frames(
             if not deliveries:
                 return
             await store.durable(deliveries[-1].version.revision)
-            for chunk in _chunks(deliveries, render):
+            for chunk in _chunks(deliveries, resource, render):
                 yield chunk
     except StatusError as error:
         yield error_frame(error)
 
 
-def _chunks(deliveries: Iterable[Delivery], render: Render | None) -> Iterator[bytes]:
+def _chunks(deliveries: Iterable[Delivery], resource: Resource, render: Render | None) -> Iterator[bytes]:
     lines: list[bytes] = []
     size = 0
     for delivery in deliveries:
-        lines.append(_line(delivery, render))
+        lines.append(_line(delivery, resource, render))
         size += len(lines[-1])
         if size >= CHUNK:
             yield b"".join(lines)
@@ -95,8 +96,13 @@ def _chunks(deliveries: Iterable[Delivery], render: Render | None) -> Iterator[b
         yield b"".join(lines)
 
 
-def _line(delivery: Delivery, render: Render | None) -> bytes:
-    if render is None or delivery.type == "BOOKMARK":
+def _line(delivery: Delivery, resource: Resource, render: Render | None) -> bytes:
+    if delivery.type == "BOOKMARK":
         return delivery.frame
+    if render is None:
+        shown_version = seen(resource, delivery.version)
+        if shown_version is delivery.version:
+            return delivery.frame
+        return encode_frame(delivery.type, shown_version)
     shown = render(delivery.type, delivery.version)
     return b'{"type":"%s","object":%s}\n' % (delivery.type.encode(), msgspec.json.encode(shown))

@@ -10,7 +10,7 @@ from localkube.apiserver.exchange import Exchange
 from localkube.apiserver.rbac import escalation
 from localkube.apiserver.rbac.grants import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from localkube.apiserver.reads import encode_list
-from localkube.apiserver.registry import APPLY, Guard
+from localkube.apiserver.registry import APPLY, STRATEGIC, Guard
 from localkube.apiserver.requests import WriteOptions, delete_query, manager_of, write_options
 from localkube.apiserver.resources import Resource
 from localkube.apiserver.responses import Response
@@ -20,11 +20,20 @@ from localkube.apiserver.store import Version
 _PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    STRATEGIC,
     APPLY,
 )
 _CREATES_ON_UPDATE = frozenset(
-    {"leases.coordination.k8s.io", "events", ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS}
+    {
+        "leases.coordination.k8s.io",
+        "events",
+        "services",
+        "endpoints",
+        ROLES,
+        ROLE_BINDINGS,
+        CLUSTER_ROLES,
+        CLUSTER_ROLE_BINDINGS,
+    }
 )
 """Kinds for which a PUT to a missing object creates it (`AllowCreateOnUpdate`)."""
 
@@ -40,7 +49,7 @@ async def create(x: Exchange) -> Response:
     if x.resource.key == "pods":
         await _default_account(x, body)
     created = x.registry.create(
-        x.resource.key,
+        x.resource.served_key,
         x.namespace,
         body,
         dry_run=options.dry_run,
@@ -89,6 +98,7 @@ async def update(x: Exchange) -> Response:
     key, name = x.resource.key, x.target.name
     if key in _CREATES_ON_UPDATE and not x.registry.exists(key, x.namespace, name):
         return await x.one(x.registry.create(key, x.namespace, body, **common), 201)
+    key = x.resource.served_key
     updated = x.registry.update(key, x.namespace, body, subresource=x.target.subresource, **common)
     return await x.one(updated)
 
@@ -97,6 +107,8 @@ async def patch(x: Exchange) -> Response:
     content_type = bodies.media_type(x.header("content-type"))
     if content_type not in _PATCH_TYPES:
         raise status.unsupported_patch_type()
+    if x.resource.custom is not None and content_type == STRATEGIC:
+        raise status.unsupported_media_type([t for t in _PATCH_TYPES if t != STRATEGIC])
     apply = content_type == APPLY
     options = write_options(x.query, "PatchOptions")
     _check_patch_options(options, apply)
@@ -108,7 +120,7 @@ async def patch(x: Exchange) -> Response:
         _check_address(x, document)
     existed = x.registry.exists(key, x.namespace, name)
     patched = x.registry.patch(
-        key,
+        x.resource.served_key,
         x.namespace,
         name,
         document,
@@ -129,7 +141,7 @@ async def delete(x: Exchange) -> Response:
     key, name = x.resource.key, x.target.name
     if key == "jobs.batch" and options.propagation is None:
         x.warn(deletion.JOB_ORPHAN_WARNING)
-    obj, gone = x.registry.remove(key, x.namespace, name, options)
+    obj, gone = x.registry.remove(x.resource.served_key, x.namespace, name, options)
     if not gone or key in deletion.RETURNS_OBJECT:
         return await x.one(obj)
     details = {"name": name}
@@ -144,7 +156,7 @@ async def delete_collection(x: Exchange) -> Response:
         raise status.method_not_allowed()
     options = await _delete_options(x)
     deleted = x.registry.delete_collection(
-        x.resource.key,
+        x.resource.served_key,
         x.target.namespace,
         labels=x.query.get("labelSelector"),
         fields=x.query.get("fieldSelector"),
@@ -154,7 +166,7 @@ async def delete_collection(x: Exchange) -> Response:
     )
     metadata = {"resourceVersion": str(x.registry.store.revision)}
     versions = [Version("", obj, 0) for obj in deleted]
-    body = encode_list(x.resource.list_kind, x.resource.api_version, metadata, versions)
+    body = encode_list(x.resource, metadata, versions)
     return await x.objects(body)
 
 

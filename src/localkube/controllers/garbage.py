@@ -79,8 +79,7 @@ class GarbageCollector:
         self._nodes: dict[str, Node] = {}
         self._dependents: dict[str, set[str]] = {}
         self._started = False
-        for resource in registry.resources:
-            feed.on(resource.key, self._observe)
+        feed.on_every(self._observe)
 
     async def run(self) -> None:
         """Collect until cancelled. The feed must have been started."""

@@ -9,6 +9,8 @@ from localkube.apiserver.registry import Registry
 from localkube.controllers import namespace, priority
 from localkube.controllers.clusterroles import ClusterRoleController
 from localkube.controllers.cronjob import CronJobController
+from localkube.controllers.customresources import CustomResourceFinalizer
+from localkube.controllers.endpoints import EndpointsController
 from localkube.controllers.feed import Feed
 from localkube.controllers.garbage import GarbageCollector
 from localkube.controllers.job import JobController
@@ -46,6 +48,8 @@ async def run_controllers(
         ServiceAccountController(registry, feed, ca).run,
         NamespaceController(registry, feed).run,
         ClusterRoleController(registry, feed).run,
+        CustomResourceFinalizer(registry, feed).run,
+        EndpointsController(registry, feed).run,
         GarbageCollector(registry, feed).run,
         jobs.run,
         jobs.run_orphans,

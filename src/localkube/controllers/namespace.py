@@ -85,9 +85,7 @@ class NamespaceController:
         self._queue: WorkQueue[str] = WorkQueue("namespace")
         self._terminating: set[str] = set()
         feed.on(NAMESPACES, self._observe)
-        for resource in registry.resources:
-            if resource.namespaced:
-                feed.on(resource.key, self._observe_content)
+        feed.on_every(self._observe_content, lambda resource: resource.namespaced)
 
     async def run(self) -> None:
         await self._queue.run(self.sync)
@@ -131,7 +129,7 @@ class NamespaceController:
     def _content(self, name: str) -> list[tuple[Resource, Object]]:
         return [
             (resource, obj)
-            for resource in self._registry.resources
+            for resource in self._registry.resources.stored()
             if resource.namespaced
             for obj in self._registry.list(resource.key, name)
         ]

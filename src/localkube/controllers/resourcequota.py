@@ -31,9 +31,7 @@ class ResourceQuotaController:
         self._queue: WorkQueue[Key] = WorkQueue("resourcequota")
         self._quotas: dict[str, set[str]] = {}
         feed.on(QUOTAS, self._observe_quota)
-        for resource in registry.resources:
-            if resource.namespaced and resource.key not in IGNORED:
-                feed.on(resource.key, self._observe)
+        feed.on_every(self._observe, lambda resource: resource.namespaced and resource.key not in IGNORED)
 
     async def run(self) -> None:
         await self._queue.run(self.sync)

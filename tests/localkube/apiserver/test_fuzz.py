@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localkube.apiserver import defaults, limitranger, schema, status, strategy, validation
+from localkube.apiserver import defaults, limitranger, schema, status, strategy
 from localkube.apiserver.podsecurity.policy import LATEST, Standard
 from localkube.apiserver.podsecurity.standards import violations
 from localkube.apiserver.quota import usage
 from localkube.apiserver.quota.scopes import in_scope
 from localkube.apiserver.resources import Resource, Resources
+from localkube.apiserver.validation import objects as validation
 
 RESOURCES = Resources()
 POD_SPEC: dict[str, Any] = {

@@ -69,9 +69,9 @@ def test_unknown_paths_are_404(api: Localkube, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/v1/services",
+        "/api/v1/persistentvolumes",
         "/apis/apps/v1/deployments",
-        "/apis/networking.k8s.io/v1/ingresses",
+        "/apis/networking.k8s.io/v1/ipaddresses",
         "/api/v1/namespaces/default/pods/p/exec",
         "/openapi/v2",
     ],

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from localkube.apiserver import defaults, priority, schema, status, strategy, validation
+from localkube.apiserver import defaults, priority, schema, status, strategy
 from localkube.apiserver.resources import Resource, Resources
+from localkube.apiserver.validation import objects as validation
 
 FOLDER = Path(__file__).parents[4] / "shared" / "transcripts"
 RESOURCES = Resources()

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from localkube.apiserver.durations import human_duration
 from localkube.apiserver.resources import Resources
-from localkube.apiserver.tables import human_duration, pod_status, table
+from localkube.apiserver.tables import pod_status, table
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 RESOURCES = Resources()

@@ -13,7 +13,7 @@ from tests.localkube.conftest import Localkube
 
 TRANSCRIPTS = Path(__file__).parents[4] / "shared" / "transcripts"
 
-NOT_YET = ("crd ", "custom resource", "ingress", "persistent volume", "service ")
+NOT_YET = ("persistent volume",)
 """Scenarios of kinds that localkube does not serve yet, by how their names begin."""
 
 OTHER_NODES = {"pod delete while pending"}

@@ -3,12 +3,13 @@ from typing import Any
 import pytest
 
 from localkube.apiserver import typecheck
+from localkube.apiserver.schema import Field
 
 POD = "io.k8s.api.core.v1.Pod"
 
 
 def said(type_name: str, value: Any) -> str:
-    return typecheck.message(list(typecheck.faults(type_name, value)))
+    return typecheck.message(list(typecheck.faults(Field("struct", "", type_name), value)))
 
 
 def container(**fields: Any) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def test_a_good_pod_has_no_faults() -> None:
     }
     metadata = {"name": "p", "finalizers": ["x"], "creationTimestamp": None}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    assert not list(typecheck.faults(POD, pod))
+    assert not list(typecheck.faults(Field("struct", "", POD), pod))
 
 
 @pytest.mark.parametrize(
@@ -102,4 +103,6 @@ def test_faults(value: Any, message: str) -> None:
 
 
 def test_a_list_key_with_a_default_may_be_missing() -> None:
-    assert not list(typecheck.faults(POD, {"spec": {"initContainers": [{"image": "x"}]}}))
+    assert not list(
+        typecheck.faults(Field("struct", "", POD), {"spec": {"initContainers": [{"image": "x"}]}})
+    )

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localkube.apiserver import defaults, validation
+from localkube.apiserver import defaults
 from localkube.apiserver.resources import Resources
+from localkube.apiserver.validation import objects as validation
 from localkube.kubelet import networkpolicy, nftables
 from localkube.kubelet.networkpolicy import Endpoint, Plan
 from localkube.kubelet.nftables import Chain, Contents, Match, Table

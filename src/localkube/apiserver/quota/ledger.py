@@ -113,7 +113,7 @@ class Ledger:
         namespace = quota["metadata"]["namespace"]
         hard: Amounts = quota["spec"].get("hard") or {}
         parts: dict[str, list[str]] = {}
-        for resource in self._resources:
+        for resource in self._resources.stored():
             if not resource.namespaced or resource.key in IGNORED:
                 continue
             counted = evaluator(resource.key)

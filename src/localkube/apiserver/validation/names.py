@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _KEY = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
@@ -21,6 +22,7 @@ _KEY_ERROR = (
 )
 
 _label = re.compile(_LABEL)
+_label_1035 = re.compile(_LABEL_1035)
 _subdomain = re.compile(_SUBDOMAIN)
 _key = re.compile(_KEY)
 _config_key = re.compile(_CONFIG_KEY)
@@ -56,6 +58,20 @@ def dns_label(value: str) -> list[str]:
                 "must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex "
                 f"used for validation is '{_LABEL}')"
             )
+    return errors
+
+
+def dns_label_1035(value: str) -> list[str]:
+    """RFC 1035 label: what begins with a letter, such as versions and the names of services once had to."""
+    errors = []
+    if len(value.encode()) > _LABEL_LIMIT:
+        errors.append(_too_long(_LABEL_LIMIT))
+    if not _label_1035.fullmatch(value):
+        errors.append(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+            "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', "
+            f"regex used for validation is '{_LABEL_1035}')"
+        )
     return errors
 
 

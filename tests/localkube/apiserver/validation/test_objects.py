@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from localkube.apiserver import defaults, schema, strategy, validation
+from localkube.apiserver import defaults, schema, strategy
 from localkube.apiserver.resources import Resources
 from localkube.apiserver.status import FieldError
+from localkube.apiserver.validation import objects as validation
 
 RESOURCES = Resources()
 UID = "11111111-2222-3333-4444-555555555555"

@@ -1,0 +1,435 @@
+"""What the schema of a CustomResourceDefinition must be: structural, so that pruning and defaults are clear.
+
+The rules of apiextensions-apiserver (`ValidateStructural`, `ValidateCustomResourceDefinitionOpenAPISchema`,
+`ValidateDefaults`), except that CEL rules are looked at but not compiled.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from localkube.apiserver.crd import conformity, listtypes, pruning
+from localkube.apiserver.status import FieldError
+from localkube.apiserver.validation.causes import (
+    duplicate,
+    forbidden,
+    index,
+    invalid,
+    key,
+    not_supported,
+    required,
+)
+
+Schema = dict[str, Any]
+
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
+_STRUCTURAL = "to be structural"
+_NESTED: tuple[tuple[str, str], ...] = (
+    ("type", "must be empty"),
+    ("additionalProperties", "must be undefined"),
+    ("default", "must be undefined"),
+    ("title", "must be empty"),
+    ("description", "must be empty"),
+    ("nullable", "must be false"),
+    ("externalDocs", "must be undefined"),
+    ("x-kubernetes-preserve-unknown-fields", "must be false"),
+    ("x-kubernetes-embedded-resource", "must be false"),
+    ("x-kubernetes-int-or-string", "must be false"),
+    ("x-kubernetes-list-map-keys", "must be empty"),
+    ("x-kubernetes-list-type", "must be undefined"),
+    ("x-kubernetes-map-type", "must be undefined"),
+    ("x-kubernetes-validations", "must be empty"),
+)
+_UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
+_AT_ROOT = (
+    "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength "
+    "Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example "
+    "XPreserveUnknownFields XValidations"
+)
+_META = ("metadata", "kind", "apiVersion")
+
+
+def validate(schema: Schema, path: str, *, has_status: bool) -> list[FieldError]:
+    """What is wrong with the schema of a version; `has_status` if that has a status subresource."""
+    found: list[FieldError] = []
+    if has_status:
+        found += _root_with_status(schema, path)
+    if schema.get("nullable"):
+        found.append(forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
+    structural = _invariants(schema, "root", path) + list(_completeness(schema, schema, path))
+    found += sorted(structural, key=str) or list(_defaults(schema, path, root=True))
+    return found + list(_props(schema, path, root=True, inside_meta=False, no_defaults=""))
+
+
+def _go_name(name: str) -> str:
+    bare = name.removeprefix("x-kubernetes-")
+    words = "".join(part[:1].upper() + part[1:] for part in bare.split("-"))
+    return f"X{words}" if bare != name else words
+
+
+def _root_with_status(schema: Schema, path: str) -> list[FieldError]:
+    for name in schema:
+        if name == "type":
+            if schema["type"] != "object":
+                detail = (
+                    'only "object" is allowed as the type at the root of the schema if the status '
+                    "subresource is enabled"
+                )
+                return [invalid(f"{path}.type", schema["type"], detail)]
+        elif _go_name(name) not in _AT_ROOT.split() and schema[name] not in (None, False):
+            detail = (
+                f"only [{_AT_ROOT}] fields are allowed at the root of the schema if the status "
+                "subresource is enabled"
+            )
+            return [invalid(path, schema, detail)]
+    return []
+
+
+# structurality
+
+
+def _invariants(schema: Schema, level: str, path: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    kind = schema.get("type") or ""
+    items, properties = schema.get("items"), schema.get("properties") or {}
+    if kind == "array" and items is None:
+        found.append(required(f"{path}.items", "must be specified"))
+    if isinstance(items, dict):
+        found += _invariants(items, "items", f"{path}.items")
+    for name, below in properties.items():
+        found += _invariants(below, "field", key(f"{path}.properties", name))
+    rest = schema.get("additionalProperties")
+    if rest is not None:
+        if level == "root":
+            found.append(forbidden(f"{path}.additionalProperties", "must not be used at the root"))
+        if isinstance(rest, dict):
+            found += _invariants(rest, "field", f"{path}.additionalProperties")
+    int_or_string = bool(schema.get("x-kubernetes-int-or-string"))
+    keeps = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    for name, there in (("preserve-unknown-fields", keeps), ("embedded-resource", embedded)):
+        if int_or_string and there:
+            detail = "must be false if x-kubernetes-int-or-string is true"
+            found.append(invalid(f"{path}.x-kubernetes-{name}", True, detail))
+    found += _values(schema, path, int_or_string)
+    if embedded and kind != "object":
+        detail = "must be object if x-kubernetes-embedded-resource is true"
+        found.append(invalid(f"{path}.type", kind, detail) if kind else required(f"{path}.type", detail))
+    elif not kind and not int_or_string and not keeps:
+        where = {"root": "at the root", "items": "for specified array items"}.get(
+            level, "for specified object fields"
+        )
+        found.append(required(f"{path}.type", f"must not be empty {where}"))
+    if embedded and rest is not None:
+        detail = "must not be used if x-kubernetes-embedded-resource is set"
+        found.append(forbidden(f"{path}.additionalProperties", detail))
+    if level == "root" and kind and kind != "object":
+        found.append(invalid(f"{path}.type", kind, "must be object at the root"))
+    if level == "root" or embedded:
+        for name in ("kind", "apiVersion"):
+            if name in properties and properties[name].get("type") != "string":
+                shown = properties[name].get("type") or ""
+                found.append(invalid(f"{key(f'{path}.properties', name)}.type", shown, "must be string"))
+        if "metadata" in properties:
+            found += _metadata(properties["metadata"], level, key(f"{path}.properties", "metadata"))
+    if embedded and not keeps and not properties:
+        detail = (
+            "must not be empty if x-kubernetes-embedded-resource is true without "
+            "x-kubernetes-preserve-unknown-fields"
+        )
+        found.append(required(f"{path}.properties", detail))
+    return found
+
+
+def _metadata(schema: Schema, level: str, path: str) -> list[FieldError]:
+    found = []
+    if schema.get("type") != "object":
+        found.append(invalid(f"{path}.type", schema.get("type") or "", "must be object"))
+    if level == "root":
+        named = set(schema.get("properties") or ()) - {"name", "generateName"}
+        others = set(schema) - {"type", "properties", "default", "description"}
+        if named or others:
+            detail = (
+                "must not specify anything other than name and generateName, but metadata is implicitly "
+                "specified"
+            )
+            found.append(forbidden(path, detail))
+    return found
+
+
+def _values(schema: Schema, path: str, int_or_string: bool) -> list[FieldError]:
+    """Of value validation: what stands below anyOf, allOf, oneOf and not may restrict values only."""
+    found: list[FieldError] = []
+    any_of = schema.get("anyOf") or []
+    if not (int_or_string and any_of == _INT_OR_STRING):
+        for i, below in enumerate(any_of):
+            found += _nested(below, index(f"{path}.anyOf", i))
+    for i, below in enumerate(schema.get("allOf") or ()):
+        first = int_or_string and i == 0 and below.get("anyOf") == _INT_OR_STRING
+        found += _nested(below, index(f"{path}.allOf", i), skip_any_of=first)
+    for i, below in enumerate(schema.get("oneOf") or ()):
+        found += _nested(below, index(f"{path}.oneOf", i))
+    if schema.get("not") is not None:
+        found += _nested(schema["not"], f"{path}.not")
+    if schema.get("pattern"):
+        try:
+            conformity.pattern(schema["pattern"])
+        except re.error as error:
+            detail = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
+            found.append(invalid(f"{path}.pattern", schema["pattern"], detail))
+    return found
+
+
+def _nested(schema: Schema, path: str, *, skip_any_of: bool = False) -> list[FieldError]:
+    found = _values(schema, path, skip_any_of)
+    if isinstance(schema.get("items"), dict):
+        found += _nested(schema["items"], f"{path}.items")
+    for name, below in (schema.get("properties") or {}).items():
+        found += _nested(below, key(f"{path}.properties", name))
+    for name, words in _NESTED:
+        if schema.get(name) not in (None, False, "", []):
+            found.append(forbidden(f"{path}.{name}", f"{words} {_STRUCTURAL}"))
+    if "metadata" in (schema.get("properties") or {}):
+        detail = "must not be specified in a nested context"
+        found.append(forbidden(key(f"{path}.properties", "metadata"), detail))
+    return found
+
+
+def _completeness(schema: Schema, outer: Schema, path: str) -> Iterator[FieldError]:
+    """Every field that is restricted below a junctor has to be specified outside of it."""
+    for name in ("allOf", "anyOf", "oneOf"):
+        for i, below in enumerate(schema.get(name) or ()):
+            yield from _specified(below, outer, index(f"{path}.{name}", i), path)
+    if schema.get("not") is not None:
+        yield from _specified(schema["not"], outer, f"{path}.not", path)
+    if schema is outer:
+        if isinstance(schema.get("items"), dict):
+            yield from _completeness(schema["items"], schema["items"], f"{path}.items")
+        for name, below in (schema.get("properties") or {}).items():
+            yield from _completeness(below, below, key(f"{path}.properties", name))
+        rest = pruning.additional(schema)
+        if rest is not None:
+            yield from _completeness(rest, rest, f"{path}.additionalProperties")
+
+
+def _specified(schema: Schema, outer: Schema, path: str, outer_path: str) -> Iterator[FieldError]:
+    detail = f"because it is defined in {path}"
+    if isinstance(schema.get("items"), dict):
+        if not isinstance(outer.get("items"), dict):
+            yield required(f"{outer_path}.items", f"{detail}.items")
+        else:
+            yield from _specified(schema["items"], outer["items"], f"{path}.items", f"{outer_path}.items")
+    known = outer.get("properties") or {}
+    for name, below in (schema.get("properties") or {}).items():
+        place, outer_place = key(f"{path}.properties", name), key(f"{outer_path}.properties", name)
+        if name in known:
+            yield from _specified(below, known[name], place, outer_place)
+        else:
+            yield required(outer_place, f"because it is defined in {place}")
+    yield from _completeness(schema, outer, path) if schema is not outer else ()
+
+
+# the rest of what is asked of schemas
+
+
+def _props(
+    schema: Schema, path: str, *, root: bool, inside_meta: bool, no_defaults: str
+) -> Iterator[FieldError]:
+    kind = schema.get("type") or ""
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    if kind and kind not in _TYPES:
+        yield not_supported(f"{path}.type", kind, _TYPES)
+    if schema.get("default") is not None and no_defaults:
+        yield forbidden(f"{path}.default", f"must not be set {no_defaults}")
+    for name in _UNSUPPORTED:
+        if schema.get(name) is not None:
+            yield forbidden(f"{path}.{name}", f"{name} is not supported")
+    if kind == "null":
+        detail = "type cannot be set to null, use nullable as an alternative"
+        yield forbidden(f"{path}.type", detail)
+    items = schema.get("items")
+    if isinstance(items, list):
+        yield forbidden(f"{path}.items", "items must be a schema object and not an array")
+    if inside_meta and embedded:
+        place = f"{path}.x-kubernetes-embedded-resource"
+        yield forbidden(place, "must not be used inside of resource meta")
+    if schema.get("uniqueItems"):
+        detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        yield forbidden(f"{path}.uniqueItems", detail)
+    properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
+    if rest is not None and rest is not True and properties:
+        detail = "additionalProperties and properties are mutual exclusive"
+        yield forbidden(f"{path}.additionalProperties", detail)
+    common: dict[str, Any] = {"root": False, "inside_meta": inside_meta}
+    if isinstance(rest, dict):
+        inner = "inside additionalProperties applying to object metadata" if inside_meta else no_defaults
+        yield from _props(rest, f"{path}.additionalProperties", **common, no_defaults=inner)
+    for name, below in properties.items():
+        meta = inside_meta or ((root or embedded) and name in _META)
+        top = f"in top-level {name}" if root and name in _META else no_defaults
+        place = key(f"{path}.properties", name)
+        yield from _props(below, place, root=False, inside_meta=meta, no_defaults=top)
+    if schema.get("not") is not None:
+        yield from _props(schema["not"], f"{path}.not", **common, no_defaults=no_defaults)
+    for junctor in ("allOf", "oneOf", "anyOf"):
+        for i, below in enumerate(schema.get(junctor) or ()):
+            yield from _props(below, index(f"{path}.{junctor}", i), **common, no_defaults=no_defaults)
+    if isinstance(items, dict):
+        yield from _props(items, f"{path}.items", **common, no_defaults=no_defaults)
+    yield from _extensions(schema, path, kind)
+    yield from _rules(schema.get("x-kubernetes-validations") or [], f"{path}.x-kubernetes-validations")
+
+
+def _extensions(schema: Schema, path: str, kind: str) -> Iterator[FieldError]:
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        place = f"{path}.x-kubernetes-preserve-unknown-fields"
+        yield invalid(place, False, "must be true or undefined")
+    for name, wanted, allowed in (
+        ("x-kubernetes-map-type", "object", ("atomic", "granular")),
+        ("x-kubernetes-list-type", "array", ("atomic", "set", "map")),
+    ):
+        value = schema.get(name)
+        if value is None:
+            continue
+        if kind != wanted:
+            detail = f"must be {wanted} if {name} is specified"
+            yield invalid(f"{path}.type", kind, detail) if kind else required(f"{path}.type", detail)
+        elif value == "set":
+            yield from _set_items(schema, path)
+        if value not in allowed:
+            yield not_supported(f"{path}.{name}", value, allowed)
+    yield from _list_map(schema, path)
+
+
+def _set_items(schema: Schema, path: str) -> Iterator[FieldError]:
+    items = schema.get("items")
+    if not isinstance(items, dict):
+        return
+    for kind, name in (("array", "x-kubernetes-list-type"), ("object", "x-kubernetes-map-type")):
+        value = items.get(name)
+        if items.get("type") == kind and value != "atomic" and not (kind == "array" and value is None):
+            detail = "must be atomic as item of a list with x-kubernetes-list-type=set"
+            yield invalid(f"{path}.items.{name}", value, detail)
+
+
+def _list_map(schema: Schema, path: str) -> Iterator[FieldError]:
+    keys, list_type = schema.get("x-kubernetes-list-map-keys") or [], schema.get("x-kubernetes-list-type")
+    if keys and list_type != "map":
+        place, detail = (
+            f"{path}.x-kubernetes-list-type",
+            "must be map if x-kubernetes-list-map-keys is non-empty",
+        )
+        yield required(place, detail) if list_type is None else invalid(place, list_type, detail)
+    items = schema.get("items")
+    place = f"{path}.x-kubernetes-list-map-keys"
+    if list_type == "map":
+        if not keys:
+            yield required(place, "must not be empty if x-kubernetes-list-type is map")
+        if items is None:
+            yield required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
+        elif isinstance(items, dict) and items.get("type") != "object":
+            detail = "must be object if parent array's x-kubernetes-list-type is map"
+            yield invalid(f"{path}.items.type", items.get("type") or "", detail)
+        elif isinstance(items, dict):
+            yield from _map_keys(items, keys, path, place)
+    if list_type in ("set", "map") and isinstance(items, dict):
+        if items.get("nullable"):
+            detail = f"cannot be nullable when x-kubernetes-list-type is {list_type}"
+            yield forbidden(f"{path}.items.nullable", detail)
+        if list_type == "map":
+            yield from _keys_given(items, keys, path)
+
+
+def _map_keys(items: Schema, keys: list[str], path: str, place: str) -> Iterator[FieldError]:
+    properties = items.get("properties") or {}
+    seen = set()
+    for name in keys:
+        if name not in properties:
+            yield invalid(place, keys, "entries must all be names of item properties")
+        elif properties[name].get("type") in ("array", "object"):
+            detail = "must be a scalar type if parent array's x-kubernetes-list-type is map"
+            yield invalid(f"{key(f'{path}.items.properties', name)}.type", items["type"], detail)
+        if name in seen:
+            yield invalid(place, keys, "must not contain duplicate entries")
+        seen.add(name)
+
+
+def _keys_given(items: Schema, keys: list[str], path: str) -> Iterator[FieldError]:
+    for name in keys:
+        schema = (items.get("properties") or {}).get(name)
+        if schema is None:
+            continue
+        place = key(f"{path}.items.properties", name)
+        if name not in (items.get("required") or ()) and schema.get("default") is None:
+            detail = (
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
+                "property"
+            )
+            yield required(f"{place}.default", detail)
+        if schema.get("nullable"):
+            detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
+            yield forbidden(f"{place}.nullable", detail)
+
+
+def _rules(rules: list[Schema], path: str) -> Iterator[FieldError]:
+    reasons = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+    for i, rule in enumerate(rules):
+        place = index(path, i)
+        text, message = rule.get("rule") or "", rule.get("message") or ""
+        if not text.strip():
+            yield required(f"{place}.rule", "rule is not specified")
+        elif message and not message.strip():
+            yield invalid(f"{place}.message", message, "message must be non-empty if specified")
+        elif re.search(r"[\n\r]", message.strip()):
+            yield invalid(f"{place}.message", message, "message must not contain line breaks")
+        elif re.search(r"[\n\r]", text.strip()) and not message.strip():
+            detail = "message must be specified if rule contains line breaks"
+            yield required(f"{place}.message", detail)
+        if rule.get("reason") is not None and rule["reason"] not in reasons:
+            yield not_supported(f"{place}.reason", rule["reason"], reasons)
+
+
+def _defaults(schema: Schema, path: str, *, root: bool = False) -> Iterator[FieldError]:
+    """Defaults have to be what their own schema allows, and to have nothing that it does not know."""
+    value = schema.get("default")
+    if value is not None and not root:
+        place = f"{path}.default"
+        if isinstance(value, dict | list):
+            _, unknown = pruning.prune({"type": "object", "properties": {"x": schema}}, {"x": value})
+            if unknown:
+                yield invalid(place, value, "must not have unknown fields")
+        yield from conformity.check(schema, value, place)
+        yield from listtypes.check(schema, value, place)
+    if isinstance(schema.get("items"), dict):
+        yield from _defaults(schema["items"], f"{path}.items")
+    for name, below in (schema.get("properties") or {}).items():
+        if not (root and name in _META):
+            yield from _defaults(below, key(f"{path}.properties", name))
+
+
+def selectable(fields: list[Schema], schema: Schema, path: str) -> Iterator[FieldError]:
+    """What is wrong with the fields that clients may select by."""
+    seen: set[str] = set()
+    for i, field in enumerate(fields):
+        text = field.get("jsonPath") or ""
+        place = f"{index(path, i)}.jsonPath"
+        if not text:
+            yield required(place)
+            continue
+        below: Schema | None = schema
+        for step in text.removeprefix(".").split("."):
+            below = (below.get("properties") or {}).get(step) if below is not None else None
+        if text.startswith(".metadata"):
+            yield invalid(place, text, "must not point to fields in metadata")
+        elif below is None:
+            yield invalid(place, text, f'is an invalid path: does not refer to a valid field: "{text}"')
+        elif below.get("type") not in ("string", "boolean", "integer"):
+            detail = (
+                "must point to a field of type string, boolean or integer. Enum string fields and strings "
+                "with formats are allowed."
+            )
+            yield invalid(place, text, detail)
+        if text in seen:
+            yield duplicate(place, text)
+        seen.add(text)

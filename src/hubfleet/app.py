@@ -13,8 +13,9 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from hubfleet import operators
 from hubfleet.admission import Admission, visit_of
-from hubfleet.answers import HANDLERS, NOTHING_THERE, Answer, respond
+from hubfleet.answers import HANDLERS, NOTHING_THERE, respond
 from hubfleet.batch import handlers
 from hubfleet.batch.manifests import parse_template
 from hubfleet.batch.service import BatchService
@@ -26,7 +27,7 @@ from hubfleet.identity.tokens import HubTokens
 from hubfleet.identity.user import User
 from hubfleet.kube.breaker import State as BreakerState
 from hubfleet.kube.clusters import Clusters
-from hubfleet.metrics import CONTENT_TYPE, Metrics
+from hubfleet.metrics import Metrics
 from hubfleet.probes import ClusterState, Readiness
 from hubfleet.requests import Requests
 from hubfleet.settings import BatchSettings, Settings, TenancySettings
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Litestar:
             labels=settings.batch.labels,
             hub=settings.hub.name,
             priority_classes=priority_classes(settings.batch),
+            affinity_abroad=has_affinity_abroad(settings.batch),
         )
         batch = BatchService(
             settings.batch, clusters, namespaces, tokens, hub=settings.hub.name, policy=tenancy.policy
@@ -89,7 +91,7 @@ def create_app(settings: Settings) -> Litestar:
     prefix = settings.batch.prefix
     app = Litestar(
         route_handlers=[
-            *_probes(readiness, figures),
+            *operators.handlers(readiness, figures),
             *([_root] if prefix else []),
             handlers.routes(batch, user_of),
         ],
@@ -146,9 +148,27 @@ def warn_of_open_doors(settings: TenancySettings) -> None:
 
 def priority_classes(settings: BatchSettings) -> tuple[str, ...]:
     """Those that the operator's job template gives to every job."""
-    pod = at(parse_template(settings.job_template), pod_path("Job"))
-    name = pod.get("spec", {}).get("priorityClassName") if isinstance(pod, dict) else None
+    name = _template_pod(settings).get("priorityClassName")
     return (name,) if name else ()
+
+
+def has_affinity_abroad(settings: BatchSettings) -> bool:
+    """Whether the operator's job template names namespaces whose pods every job is to be near or far from."""
+    affinity = _template_pod(settings).get("affinity") or {}
+    for kind in ("podAffinity", "podAntiAffinity"):
+        of_kind = affinity.get(kind) or {}
+        terms = list(of_kind.get("requiredDuringSchedulingIgnoredDuringExecution") or ())
+        preferred = of_kind.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [each.get("podAffinityTerm") or {} for each in preferred]
+        if any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms):
+            return True
+    return False
+
+
+def _template_pod(settings: BatchSettings) -> dict[str, Any]:
+    """The spec of the job template's pod."""
+    pod = at(parse_template(settings.job_template), pod_path("Job"))
+    return (pod.get("spec") or {}) if isinstance(pod, dict) else {}
 
 
 def cluster_states(clusters: Clusters, batch: BatchService) -> Iterable[ClusterState]:
@@ -163,25 +183,6 @@ def cluster_states(clusters: Clusters, batch: BatchService) -> Iterable[ClusterS
             silent=cluster.breaker.state is not BreakerState.CLOSED,
             last_contact=min(informer.last_contact for informer in informers),
         )
-
-
-def _probes(readiness: Readiness, figures: Metrics) -> list[Any]:
-    @get("/health", include_in_schema=False)
-    async def health() -> dict[str, str]:
-        """The process answers. It asks nobody, so that nobody's fault restarts it."""
-        return {"status": "ok"}
-
-    @get("/ready", include_in_schema=False)
-    async def ready() -> Response[Any]:
-        if obstacle := readiness.obstacle():
-            return respond(Answer(503, obstacle, retry_after=1.0))
-        return Response({"status": "ok", "clusters": readiness.report()})
-
-    @get("/metrics", include_in_schema=False)
-    async def scrape() -> Response[bytes]:
-        return Response(figures.page(), media_type=CONTENT_TYPE)
-
-    return [health, ready, scrape]
 
 
 def _in_json(response: Response[Any]) -> Response[Any]:

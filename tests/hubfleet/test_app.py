@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from litestar import Litestar, get
 from litestar.testing import AsyncTestClient
 
-from hubfleet.app import create_app, priority_classes, warn_of_open_doors
+from hubfleet.app import create_app, has_affinity_abroad, priority_classes, warn_of_open_doors
 from hubfleet.errors import SettingsError
 from hubfleet.policysettings import PolicySettings
 from hubfleet.probes import ClusterState, Readiness
@@ -367,6 +367,27 @@ def test_the_priority_class_of_the_job_template_is_known() -> None:
     template = {"spec": {"template": {"spec": {"priority_class_name": "low"}}}}
     assert priority_classes(BatchSettings(job_template=template)) == ("low",)
     assert priority_classes(BatchSettings()) == ()
+
+
+@pytest.mark.parametrize("kind", ["pod_affinity", "pod_anti_affinity"])
+def test_affinity_of_the_job_template_to_other_namespaces_is_known(kind: str) -> None:
+    def reaches_abroad(**term: Any) -> bool:
+        one = {"topology_key": "a", **term}
+        preferred = [{"weight": 1, "pod_affinity_term": one}]
+        found = []
+        for rule in (
+            {"required_during_scheduling_ignored_during_execution": [one]},
+            {"preferred_during_scheduling_ignored_during_execution": preferred},
+        ):
+            template = {"spec": {"template": {"spec": {"affinity": {kind: rule}}}}}
+            found.append(has_affinity_abroad(BatchSettings(job_template=template)))
+        assert found[0] is found[1]
+        return found[0]
+
+    assert reaches_abroad(namespaces=["gpu-operator"])
+    assert reaches_abroad(namespace_selector={})
+    assert not reaches_abroad(label_selector={})
+    assert not has_affinity_abroad(BatchSettings())
 
 
 HOST_TEMPLATE: dict[str, Any] = {

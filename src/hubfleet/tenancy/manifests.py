@@ -27,6 +27,7 @@ NAME = "hubfleet"
 """Of the objects of which there is one in a namespace."""
 
 PRIORITY_QUOTA = "hubfleet-priority"
+AFFINITY_QUOTA = "hubfleet-affinity"
 
 QUEUE_GROUP = "kueue.x-k8s.io"
 QUEUE_VERSIONS = ("v1beta2", "v1beta1")
@@ -51,6 +52,7 @@ class Entitlement(msgspec.Struct, frozen=True):
     quota: dict[str, str]
     enforce: str  # the level of pod security that the API server enforces
     priority_classes: tuple[str, ...]
+    affinity_abroad: bool = False  # to pods of other namespaces
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -67,13 +69,23 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def entitlement(
-    settings: TenancySettings, policy: Policy, groups: Iterable[str], operators: Iterable[str] = ()
+    settings: TenancySettings,
+    policy: Policy,
+    groups: Iterable[str],
+    operators: Iterable[str] = (),
+    *,
+    affinity_abroad: bool = False,
 ) -> Entitlement:
-    """What a user in these groups, with that policy, gets; `operators` are templates' priority classes."""
+    """What a user in these groups, with that policy, gets.
+
+    `operators` are templates' priority classes; `affinity_abroad` is whether a template's pods want to be
+    near (or far from) those of other namespaces.
+    """
     return Entitlement(
         quota_for(settings.quota, groups),
         policy.level if settings.policy.enforce == "auto" else settings.policy.enforce,
         tuple(sorted({*operators, *policy.names["priority_classes"]})),
+        affinity_abroad,
     )
 
 
@@ -149,6 +161,8 @@ def content(
     if default_class is not None:
         allowed = {*gets.priority_classes, default_class} - {""}
         items.append(_item(RESOURCEQUOTAS, PRIORITY_QUOTA, "priority", spec=_no_priorities(sorted(allowed))))
+    if not gets.affinity_abroad:
+        items.append(_item(RESOURCEQUOTAS, AFFINITY_QUOTA, "affinity", spec=_no_affinity_abroad()))
     if settings.limits:
         limits = list(settings.limits)
         items.append(_item(LIMITRANGES, NAME, "limits", asked=True, spec={"limits": limits}))
@@ -167,6 +181,7 @@ def removable(settings: TenancySettings, queue_version: str) -> dict[str, tuple[
     return {
         "quota": (RESOURCEQUOTAS, NAME),
         "priority": (RESOURCEQUOTAS, PRIORITY_QUOTA),
+        "affinity": (RESOURCEQUOTAS, AFFINITY_QUOTA),
         "limits": (LIMITRANGES, NAME),
         "network-policy": (NETWORKPOLICIES, NAME),
         "local-queue": (local_queues(queue_version or QUEUE_VERSIONS[-1]), settings.local_queue.name),
@@ -198,6 +213,12 @@ def _no_priorities(allowed: Sequence[str]) -> Manifest:
     expressions: list[Manifest] = [{"scopeName": "PriorityClass", "operator": "Exists"}]
     if allowed:
         expressions.append({"scopeName": "PriorityClass", "operator": "NotIn", "values": list(allowed)})
+    return {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": expressions}}
+
+
+def _no_affinity_abroad() -> Manifest:
+    """No pod that names the namespaces, be it its own, whose pods it wants to be near or far from."""
+    expressions = [{"scopeName": "CrossNamespacePodAffinity", "operator": "Exists"}]
     return {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": expressions}}
 
 

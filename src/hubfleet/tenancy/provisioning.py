@@ -73,7 +73,8 @@ def _key(cluster: Cluster, owner: Owner) -> _Key:
 class Namespaces:
     """`labels` go on every namespace and on everything in it, `hub` tells apart the hubs of a cluster.
 
-    `priority_classes` are those that the operator's own templates use.
+    `priority_classes` are those that the operator's own templates use, `affinity_abroad` is whether these
+    want to be near (or far from) pods of other namespaces.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class Namespaces:
         labels: Mapping[str, str] | None = None,
         hub: str = "",
         priority_classes: Collection[str] = (),
+        affinity_abroad: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._settings = settings
         self._labels = dict(labels or {})
         self._hub = hub
         self._priority_classes = tuple(priority_classes)
+        self._affinity_abroad = affinity_abroad
         self._clock = clock
         self._policies = Policies(settings.policy)
         self._accounts = Accounts(settings.impersonation, clock=clock)
@@ -200,7 +203,13 @@ class Namespaces:
         namespace = self.name_of(cluster, owner)
         place = cluster.name, namespace
         policy = self._policies.of(owner.groups)
-        gets = manifests.entitlement(self._settings, policy, owner.groups, self._priority_classes)
+        gets = manifests.entitlement(
+            self._settings,
+            policy,
+            owner.groups,
+            self._priority_classes,
+            affinity_abroad=self._affinity_abroad,
+        )
         while self._ready.get(key) != gets or await self.owned(cluster, owner, budget=budget) is None:
             under_way = self._under_way.get(place)
             if under_way is None:

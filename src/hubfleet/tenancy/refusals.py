@@ -11,7 +11,7 @@ import structlog
 from hubfleet.errors import UserError
 from hubfleet.kube.errors import ApiError, Forbidden
 from hubfleet.kube.impersonation import Impersonation
-from hubfleet.tenancy.manifests import PRIORITY_QUOTA
+from hubfleet.tenancy.manifests import AFFINITY_QUOTA, PRIORITY_QUOTA
 from hubfleet.tenancy.rights import IMPERSONATOR_ROLE, USER_ROLE
 
 DELETION_SECONDS = 10.0
@@ -119,6 +119,8 @@ def going(cluster: str, namespace: str) -> UserError:
 def _full(cluster: str, found: re.Match[str]) -> str:
     if found["quota"] == PRIORITY_QUOTA:
         return f"Pods with a priority class are not allowed on cluster {cluster}"
+    if found["quota"] == AFFINITY_QUOTA:
+        return f"Affinity to pods of other namespaces is not allowed on cluster {cluster}"
     used, limited = _amounts(found["used"]), _amounts(found["limited"])
     blocked = [
         f"{resource}: {used.get(resource, '0')} of {limited.get(resource, '?')} used, {asked} more asked for"

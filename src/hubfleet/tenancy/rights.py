@@ -77,7 +77,7 @@ OWN: Rules = (
         (USER_ROLE, IMPERSONATOR_ROLE),
     ),
     Rule(
-        "In each user's namespace: tenancy.quota, the quota of 0 pods with a priority class, tenancy.limits; "
+        "In each user's namespace: tenancy.quota, quotas of 0 pods for what nobody may have, tenancy.limits; "
         "delete, when the settings have none any more",
         "",
         ("resourcequotas", "limitranges"),

@@ -5,7 +5,7 @@ policy is switched off, as Kubernetes' defaults and what hubfleet puts into the 
 
 - `pod-security`: the API server's PodSecurity admission, by the label `enforce: baseline` of the namespace;
 - `restricted`: the same, where the operator has chosen that level; at `baseline` only our policy holds;
-- `quota`: the ResourceQuota `hubfleet-priority`;
+- `quota`: the ResourceQuotas `hubfleet-priority` and `hubfleet-affinity`;
 - `rbac`: the user's account may not;
 - `validation`, `admission`: the API server takes no such object, whoever sends it;
 - `namespace`: Kubernetes lets it be, and it reaches nothing outside the user's own namespace;
@@ -501,7 +501,7 @@ OTHERS = (
     ),
     _attack(
         "affinity-to-anothers-pods",
-        "none",
+        "quota",
         "namespaces",
         pod={
             "affinity": {
@@ -515,7 +515,7 @@ OTHERS = (
     ),
     _attack(
         "keeping-everybody-off-a-node",
-        "none",
+        "quota",
         "namespace_selector",
         pod={
             "affinity": {

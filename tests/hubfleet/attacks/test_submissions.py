@@ -106,7 +106,7 @@ def wall(error: ApiError) -> str:
         return "validation"
     if "violates PodSecurity" in error.message:
         return "pod-security"
-    if "hubfleet-priority" in error.message:
+    if "hubfleet-priority" in error.message or "hubfleet-affinity" in error.message:
         return "quota"
     return "rbac" if missing_right(error) else "admission"
 

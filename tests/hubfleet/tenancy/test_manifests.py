@@ -77,7 +77,8 @@ def test_golden(name: str, objects: list[Any]) -> None:
 
 def test_nothing_is_made_of_what_the_settings_do_not_say() -> None:
     settings = TenancySettings(network_policy=NetworkPolicySettings(enabled=False))
-    items = manifests.content(settings, gets(settings, ()), default_class=None, queue_version="")
+    given = manifests.entitlement(settings, Policies(settings.policy).of(()), (), affinity_abroad=True)
+    items = manifests.content(settings, given, default_class=None, queue_version="")
     assert [item.manifest["kind"] for item in items] == ["ServiceAccount"]
 
 

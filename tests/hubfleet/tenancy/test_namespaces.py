@@ -125,7 +125,11 @@ async def test_a_namespace_holds_what_belongs_in_it(cluster: Cluster, owner: Use
     assert found["metadata"]["annotations"]["hubfleet.dev/username"] == owner.name
     assert found["metadata"]["labels"]["team"] == "a"
     assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
-    assert await names(client, RESOURCEQUOTAS, namespace) == {"hubfleet", "hubfleet-priority"}
+    assert await names(client, RESOURCEQUOTAS, namespace) == {
+        "hubfleet",
+        "hubfleet-priority",
+        "hubfleet-affinity",
+    }
     assert await names(client, LIMITRANGES, namespace) == {"hubfleet"}
     assert await names(client, NETWORKPOLICIES, namespace) == {"hubfleet"}
     assert await names(client, ROLEBINDINGS, namespace) == {"hubfleet-user", "hubfleet-impersonator"}
@@ -172,11 +176,15 @@ async def test_new_settings_take_away_what_the_old_ones_had(cluster: Cluster, ow
     await client.create(RESOURCEQUOTAS, namespace, theirs)
     new = TenancySettings(network_policy=NetworkPolicySettings(enabled=False))
     await Namespaces(new, hub="hub", labels={"team": "b"}).ensure(cluster, owner)
-    assert await names(client, RESOURCEQUOTAS, namespace) == {"hubfleet-priority", "by-hand"}
+    assert await names(client, RESOURCEQUOTAS, namespace) == {
+        "hubfleet-priority",
+        "hubfleet-affinity",
+        "by-hand",
+    }
     assert not await names(client, LIMITRANGES, namespace)
     assert not await names(client, NETWORKPOLICIES, namespace)
     metadata = (await client.get(NAMESPACES, None, namespace))["metadata"]
-    assert metadata["annotations"]["hubfleet.dev/objects"] == "priority"
+    assert metadata["annotations"]["hubfleet.dev/objects"] == "affinity priority"
     assert metadata["labels"]["team"] == "b"
 
 
@@ -238,6 +246,28 @@ async def test_the_api_server_refuses_priority_classes_that_nobody_allowed(
     finally:
         for name in (allowed, other):
             await client.delete(PRIORITYCLASSES, None, name)
+
+
+async def test_the_api_server_refuses_affinity_to_pods_of_other_namespaces(
+    cluster: Cluster, owner: User
+) -> None:
+    client = cluster.client
+
+    def near(**term: Any) -> dict[str, Any]:
+        term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, **term}
+        affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        return pod(f"near-{secrets.token_hex(3)}", affinity=affinity)
+
+    namespace = await Namespaces(TenancySettings(), hub="hub").ensure(cluster, owner)
+    for term in ({"namespaces": ["kube-system"]}, {"namespaceSelector": {}}, {"namespaces": [namespace]}):
+        words = explained(await refused(client.create(PODS, namespace, near(**term))), namespace)
+        assert words is not None
+        assert "pods of other namespaces" in words.detail
+    await client.create(PODS, namespace, near())
+    # The operator's own jobs may, and then the user's are held back by the policy alone.
+    operators = Namespaces(TenancySettings(), hub="hub", affinity_abroad=True)
+    await operators.ensure(cluster, owner)
+    await client.create(PODS, namespace, near(namespaces=["kube-system"]))
 
 
 async def test_a_namespace_that_is_being_deleted(cluster: Cluster, owner: User) -> None:
@@ -589,7 +619,7 @@ async def test_without_the_rights_to_act_as_users(operator: Operator, owner: Use
     (told,) = (entry for entry in logs if "written with this server's own account" in entry["event"])
     assert (told["log_level"], told["right"]) == ("warning", "patch serviceaccounts")
     (told,) = (entry for entry in logs if "lacks what this server's account" in entry["event"])
-    assert told["lacks"] == ["serviceaccounts"]
+    assert told["lacks"] == ["resourcequotas", "serviceaccounts"]
 
     off = NetworkPolicySettings(enabled=False)
     required = Namespaces(TenancySettings(namespace="kbatch", network_policy=off))

@@ -32,6 +32,11 @@ def refused(message: str, code: int = 403, **details: object) -> ApiError:
             "Pods with a priority class are not allowed on cluster west",
         ),
         (
+            'pods "b" is forbidden: exceeded quota: hubfleet-affinity, requested: pods=1, used: pods=0, '
+            "limited: pods=0",
+            "Affinity to pods of other namespaces is not allowed on cluster west",
+        ),
+        (
             'pods "b" is forbidden: failed quota: q: must specify requests.cpu for: c',
             "Your quota on cluster west counts what every container asks for, so each must say it: "
             "requests.cpu for: c",

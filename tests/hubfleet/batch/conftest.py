@@ -62,9 +62,9 @@ class Server:
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def wait_until_ready(self, seconds: float = 30.0) -> None:
+    def wait_until_ready(self, probe: str = "/ready", seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
-        while self.call("GET", f"{self.origin}/ready")[0] != 200:
+        while self.call("GET", f"{self.origin}{probe}")[0] != 200:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"hubfleet does not start:\n{self._log.read_text()[-5000:]}")
             time.sleep(0.05)
@@ -111,7 +111,10 @@ StartServer = Callable[..., Server]
 def start_server(
     jupyterhub: Any, kubeconfig: Path, kube_context: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartServer]:
-    """`start_server(batch={...}, kubeconfig=...)` gives a server that is ready; stopped at the end."""
+    """`start_server(batch={...}, clusters=...)` gives a server that is ready; stopped at the end.
+
+    With `ready=False` one that answers, for one that can never be ready.
+    """
     started: list[Server] = []
 
     def start(
@@ -119,6 +122,7 @@ def start_server(
         clusters: list[dict[str, Any]] | None = None,
         hub: dict[str, Any] | None = None,
         tenancy: dict[str, Any] | None = None,
+        ready: bool = True,
     ) -> Server:
         here = {"name": "test", "kubeconfig": str(kubeconfig), "context": kube_context}
         server = Server(
@@ -136,7 +140,7 @@ def start_server(
             },
         )
         started.append(server)
-        server.wait_until_ready()
+        server.wait_until_ready("/ready" if ready else "/health")
         return server
 
     yield start

@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.hubfleet import account
 from tests.hubfleet.account import Account
-from tests.hubfleet.batch.conftest import leftovers, objects, until
+from tests.hubfleet.batch.conftest import StartServer, leftovers, objects, until
 from tests.hubfleet.batch.test_manifests import zipped
 
 from hubfleet.batch.collector import Collector
@@ -57,6 +57,7 @@ from hubfleet.tenancy.naming import namespace_for
 from hubfleet.tenancy.provisioning import Namespaces
 from hubfleet.tenancy.rights import Rule
 
+STREAM = "?stream=true"
 TAG = secrets.token_hex(3)
 HUB = f"rights-{TAG}"
 FRESH_SECONDS = 1.0
@@ -580,6 +581,69 @@ async def test_with_none_nothing_works_and_nothing_leaks(
     finally:
         await client.delete(JOBS, namespace_for(OLD.name), secret)
         await account.remove(client, nobody)
+
+
+async def test_with_none_no_http_answer_leaks(
+    client: Client,
+    own: Account,
+    kubeconfig: Path,
+    kube_context: str,
+    tmp_path: Path,
+    jupyterhub: Any,
+    start_server: StartServer,
+) -> None:
+    """As above, at the server's own door: every call there is, by somebody who has things there."""
+    nobody = await account.make(client, kubeconfig, kube_context, tmp_path, own=(), lease=())
+    secret = f"secret-{secrets.token_hex(8)}"
+    namespace = namespace_for(OLD.name)
+    uids = []
+    for resource in (JOBS, CRONJOBS, PODS):
+        obj = _object(resource, "private")
+        obj["metadata"]["annotations"] = {"word": secret}
+        uids.append((await client.create(resource, namespace, obj))["metadata"]["uid"])
+    token = jupyterhub.user(OLD.name)
+    clusters = [{"name": "test", "kubeconfig": str(nobody.kubeconfig)}]
+    server = start_server(clusters=clusters, hub={"name": HUB}, ready=False)
+    calls = [
+        *(("GET", path, None) for path in ("jobs/", "cronjobs/", "pods/", "pods/?job_name=private")),
+        *(("GET", f"{kind}/private", None) for kind in ("jobs", "cronjobs", "pods")),
+        *(
+            ("GET", f"{kind}/logs/private/{query}", None)
+            for kind in ("jobs", "pods")
+            for query in ("", STREAM)
+        ),
+        *(("DELETE", f"{kind}/private", None) for kind in ("jobs", "cronjobs")),
+        ("POST", "jobs/", _body("Job")),
+        ("POST", "cronjobs/", _body("CronJob")),
+    ]
+    try:
+        for method, path, body in calls:
+            for at in ("", "clusters/test/"):
+                answer = await asyncio.to_thread(server.call, method, at + path, token, body)
+                assert answer[0] == 503, (method, at + path, answer)
+                assert b"administrator" in answer[2], (method, at + path, answer)
+                _is_silent(str(answer), secret, *uids)
+        for path in ("", "authorized", "profiles", "clusters"):
+            _is_silent(str(await asyncio.to_thread(server.call, "GET", path, token)), secret, *uids)
+        for path in ("/ready", "/metrics"):
+            found = await asyncio.to_thread(server.call, "GET", server.origin + path)
+            _is_silent(str(found), secret, *uids)
+        _is_silent(server.log, secret, *uids)
+        assert "Traceback" not in server.log
+        for resource in (JOBS, CRONJOBS, PODS):
+            assert "private" in [
+                each["metadata"]["name"] for each in await objects(client, resource, namespace)
+            ]
+    finally:
+        server.stop()
+        for resource in (JOBS, CRONJOBS, PODS):
+            await client.delete(resource, namespace, "private")
+        await account.remove(client, nobody)
+
+
+def _is_silent(said: str, *words: str) -> None:
+    for word in words:
+        assert word not in said
 
 
 async def told(trying: Trial, kind: str) -> Exception:

@@ -4,6 +4,7 @@ A table, so that the documentation and the tests can walk it. Values that kbatch
 its start are refused here, too, in the name of their variable. An empty value is as good as none.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from io import StringIO
 from typing import Any, Literal, get_args
@@ -17,11 +18,13 @@ from hubfleet.strict import decode_yaml, decode_yaml_documents
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["auto", "json", "console"]
 ImpersonationMode = Literal["required", "preferred", "off"]
+RoutingBackend = Literal["gateway-api", "istio", "ingress", "traefik"]
+AcknowledgeMode = Literal["required", "preferred", "off"]
 
 DEFAULT_HUB_API_URL = "http://127.0.0.1:8081/hub/api"
 """As jupyterhub.services.auth.HubAuth.api_url."""
 
-SECTIONS = ("hub", "tenancy", "batch", "limits", "log")
+SECTIONS = ("hub", "tenancy", "batch", "hubproxy", "limits", "log")
 """The parts of the settings tree that are maps of settings, and not one setting that is a map."""
 
 ReadFile = Callable[[str], str]
@@ -87,6 +90,14 @@ def _manifests(value: str, read_file: ReadFile) -> list[dict[str, Any]]:
     return msgspec.convert(decode_yaml_documents(value, read_file(value)), list[dict[str, Any]])
 
 
+def _warmup(value: str, _: ReadFile) -> str:
+    return "off" if value == "false" else "preferred"  # jupyterhub-istio-proxy: whatever else is true
+
+
+def _hostnames(value: str, _: ReadFile) -> list[str]:
+    return [value]
+
+
 def _base_url(value: str, _: ReadFile) -> str:
     return f"http://127.0.0.1:8081/{value.strip('/')}".rstrip("/") + "/hub/api"
 
@@ -121,6 +132,13 @@ VARIABLES = (
     Variable("JUPYTERHUB_SSL_KEYFILE", "hub.tls_key", _text),
     Variable("JUPYTERHUB_SSL_CERTFILE", "hub.tls_cert", _text),
     Variable("JUPYTERHUB_SSL_CLIENT_CA", "hub.tls_ca", _text),
+    Variable("CONFIGPROXY_AUTH_TOKEN", "hubproxy.auth_token", _text),
+    Variable("ISTIO_GATEWAY", "hubproxy.gateway", _text),
+    Variable("K8S_NAMESPACE", "hubproxy.namespace", _text),
+    Variable("SUB_DOMAIN_HOST", "hubproxy.hostnames", _hostnames),
+    Variable("WAIT_FOR_WARMUP", "hubproxy.acknowledge", _warmup, "`false` is off"),
+    Variable("VIRTUAL_SERVICE_PREFIX", "hubproxy.inherit_prefix", _text),
+    Variable("CLUSTER_DOMAIN", "hubproxy.cluster_domain", _text),
     Variable("LOG_LEVEL", "log.level", _level, "`trace` is debug"),
     Variable("KBATCH_INIT_LOGGING", "log.level", _initialised, "false leaves warnings and errors only"),
     Variable("GRACEFUL_TIMEOUT", "shutdown_seconds", _number),
@@ -162,6 +180,13 @@ AS_KBATCH_PROXY: dict[str, Any] = {
 """Defaults where one of kbatch-proxy's own variables is set: its users find their namespaces, its account's
 rights do, and its users' jobs reach what they reached. What that leaves open is said at every start."""
 
+AS_ISTIO_PROXY: dict[str, Any] = {
+    "hubproxy.backend": "istio",
+    "hubproxy.listen": "0.0.0.0:8000",
+    "hubproxy.inherit_prefix": "jupyter",
+}
+"""Defaults where ISTIO_GATEWAY is set: jupyterhub-istio-proxy's own."""
+
 
 def settings_tree(environ: Mapping[str, str], read_file: ReadFile) -> dict[str, Any]:
     """The part of the settings tree that the environment says; raises SettingsError naming the variables."""
@@ -187,6 +212,12 @@ def settings_tree(environ: Mapping[str, str], read_file: ReadFile) -> dict[str, 
         raise SettingsError(problems)
     if any(values.get(variable.name) for variable in VARIABLES if variable.name.startswith("KBATCH_")):
         for path, value in AS_KBATCH_PROXY.items():
+            _put(tree, path, value)
+    if values.get("ISTIO_GATEWAY"):
+        host = values.get("SUB_DOMAIN_HOST", "")
+        named = re.fullmatch(r"[A-Za-z0-9.-]+", host)
+        warmed = {"hubproxy.gateway_address": f"https://{host}"} if named else {}
+        for path, value in {**AS_ISTIO_PROXY, **warmed}.items():
             _put(tree, path, value)
     return tree
 

@@ -218,7 +218,9 @@ class HubProxySettings(Base, frozen=True):
     hostnames: tuple[str, ...] = ()  # of routes that name no host; () is every one
     host_routing: bool = False  # the first segment of a path is a host: `JupyterHub.subdomain_host`
     name_prefix: Name = "route"  # of the objects' names
-    inherit_prefix: str = ""  # VIRTUAL_SERVICE_PREFIX of a jupyterhub-istio-proxy to take over from; "" is none
+    inherit_prefix: str = (
+        ""  # VIRTUAL_SERVICE_PREFIX of a jupyterhub-istio-proxy to take over from; "" is none
+    )
     cluster_domain: str = "cluster.local"
     acknowledge: environment.AcknowledgeMode = "preferred"
     gateway_address: str = ""  # URL where the gateway is asked whether it serves a route

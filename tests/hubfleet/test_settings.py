@@ -400,3 +400,33 @@ def test_secrets_are_not_printed() -> None:
     settings = loaded("hub: {api_token: s3cret}\nbatch: {extra_env: {KEY: s3cret}}")
     assert "s3cret" not in repr(settings) + str(settings)
     assert "api_url" in repr(settings)
+
+
+def test_jupyterhub_istio_proxys_variables_mean_what_they_meant() -> None:
+    hubproxy = loaded(
+        environ={
+            "CONFIGPROXY_AUTH_TOKEN": "t",
+            "ISTIO_GATEWAY": "istio-system/edge",
+            "K8S_NAMESPACE": "jhub",
+            "SUB_DOMAIN_HOST": "hub.example.org",
+        }
+    ).hubproxy
+    assert (hubproxy.backend, hubproxy.gateway, hubproxy.namespace) == ("istio", "istio-system/edge", "jhub")
+    assert (hubproxy.address, hubproxy.inherit_prefix) == (("0.0.0.0", 8000), "jupyter")
+    assert (hubproxy.hostnames, hubproxy.gateway_address) == (("hub.example.org",), "https://hub.example.org")
+    assert (hubproxy.acknowledge, hubproxy.auth_token) == ("preferred", "t")
+
+
+def test_a_warm_up_that_cannot_succeed_is_not_tried() -> None:
+    environ = {"ISTIO_GATEWAY": "edge", "SUB_DOMAIN_HOST": "*", "WAIT_FOR_WARMUP": "false"}
+    hubproxy = loaded(environ={**environ, "VIRTUAL_SERVICE_PREFIX": "x", "CLUSTER_DOMAIN": "c.d"}).hubproxy
+    assert (hubproxy.gateway_address, hubproxy.acknowledge) == ("", "off")
+    assert (hubproxy.inherit_prefix, hubproxy.cluster_domain) == ("x", "c.d")
+
+
+def test_the_proxys_settings_are_checked() -> None:
+    assert problems("hubproxy: {gateway_address: 'edge:80'}") == [
+        "hubproxy: gateway_address: 'edge:80' is not http(s)://host[:port]"
+    ]
+    assert problems("hubproxy: {cluster: west}") == ["hubproxy.cluster: 'west' is not one of default"]
+    assert problems("hubproxy: {listen: 'a:70000'}") == ["hubproxy.listen: there is no port 70000"]

@@ -8,6 +8,7 @@ import click
 COMMANDS = {
     "controller": "Do what must run once for all servers: collect what dead submissions left behind.",
     "demo": "Two Kubernetes clusters, a JupyterHub and hubfleet, on this machine alone.",
+    "hubproxy": "Program a gateway with the routes of a JupyterHub, in place of configurable-http-proxy.",
     "migrate": "Take over what users of the originals have.",
     "rbac": "Print the rights that hubfleet needs on each cluster, as YAML for kubectl.",
     "serve": "Serve the users of a JupyterHub.",

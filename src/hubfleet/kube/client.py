@@ -174,13 +174,15 @@ class Client:
         propagation: str = "Background",
         grace_seconds: int | None = None,
         uid: str | None = None,
+        resource_version: int | None = None,
         dry_run: bool = False,
         **call: Unpack[Call],
     ) -> dict[str, Any]:
         """The API server's answer: a `Status` where the object is gone, the object where it goes later.
 
         Later is: a grace period, a finalizer, propagation Foreground. With `uid`, Conflict where the name now
-        belongs to another object. NotFound may mean that we deleted it: a broken connection is tried again.
+        belongs to another object; with `resource_version`, where the object was written since. NotFound may
+        mean that we deleted it: a broken connection is tried again.
         """
         options: dict[str, Any] = {
             "apiVersion": "v1",
@@ -191,6 +193,8 @@ class Client:
             options["gracePeriodSeconds"] = grace_seconds
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if resource_version is not None:
+            options.setdefault("preconditions", {})["resourceVersion"] = str(resource_version)
         if dry_run:
             options["dryRun"] = ["All"]
         path = resource.object_path(namespace, name)

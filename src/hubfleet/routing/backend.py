@@ -46,6 +46,7 @@ class Backend(Protocol):
     part_kinds: tuple[Resource, ...]
     identifies: bool  # whether responses carry IDENTITY_HEADER
     has_conditions: bool  # whether the gateway says in the carrier's status that it serves it
+    shared: bool  # whether a carrier has routes that know nothing of each other
 
     def bucket(self, spec: Routespec) -> Bucket:
         """The carrier in which the route belongs."""
@@ -58,6 +59,9 @@ class Backend(Protocol):
 
     def has_heads(self, host: str) -> bool:
         """Whether there are heads for a host at all: then they depend on which buckets there are."""
+
+    def head_names(self, host: str) -> list[str]:
+        """The names of all heads that a host may have."""
 
     def heads(self, host: str, buckets: Sequence[Bucket], default: Route | None) -> list[Object]:
         """The heads of a host; `default` is the route of every host and path, where there is one."""

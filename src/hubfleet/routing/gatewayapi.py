@@ -66,8 +66,9 @@ class GatewayApi:
     """
 
     kind = HTTPROUTES
-    part_kinds = (SERVICES, ENDPOINTSLICES, REFERENCEGRANTS, BACKENDTLSPOLICIES)
+    part_kinds: tuple[Resource, ...] = (SERVICES, ENDPOINTSLICES, REFERENCEGRANTS, BACKENDTLSPOLICIES)
     identifies = True
+    shared = False
     has_conditions = True
 
     def __init__(
@@ -97,10 +98,13 @@ class GatewayApi:
     def has_heads(self, host: str) -> bool:
         return bool(host)
 
+    def head_names(self, host: str) -> list[str]:
+        return [self.naming.join(f"{host} default", f"default {host}")] if host else []
+
     def heads(self, host: str, buckets: Sequence[Bucket], default: Route | None) -> list[Object]:
         if not host or default is None or not buckets or any(bucket.depth == 0 for bucket in buckets):
             return []
-        name = self.naming.join(f"{host} default", f"default {host}")
+        (name,) = self.head_names(host)
         fallback = self._http_route(name, default, ("/",), host)
         fallback["metadata"]["labels"][WORKLOAD] = "route-head"
         return [sealed(fallback)]

@@ -8,7 +8,7 @@ controller; those of ingress-nginx are ours unless the settings name others.
 
 from collections.abc import Mapping, Sequence
 
-from hubfleet.kube.resources import ENDPOINTSLICES, INGRESSES, SERVICES
+from hubfleet.kube.resources import ENDPOINTSLICES, INGRESSES, SERVICES, Resource
 from hubfleet.routing.backend import Bucket, SniRoute, metadata
 from hubfleet.routing.route import WORKLOAD, Naming, Object, Route, sealed
 from hubfleet.routing.routespec import Routespec
@@ -29,8 +29,9 @@ class Ingress:
     """`class_name` is the IngressClass's, `tls_secret` the name of a Secret with the hosts' certificate."""
 
     kind = INGRESSES
-    part_kinds = (SERVICES, ENDPOINTSLICES)
+    part_kinds: tuple[Resource, ...] = (SERVICES, ENDPOINTSLICES)
     identifies = False
+    shared = False
     has_conditions = False
 
     def __init__(
@@ -58,10 +59,13 @@ class Ingress:
     def has_heads(self, host: str) -> bool:
         return bool(host)
 
+    def head_names(self, host: str) -> list[str]:
+        return [self.naming.join(f"{host} default", f"default {host}")] if host else []
+
     def heads(self, host: str, buckets: Sequence[Bucket], default: Route | None) -> list[Object]:
         if not host or default is None or not buckets or any(bucket.depth == 0 for bucket in buckets):
             return []
-        name = self.naming.join(f"{host} default", f"default {host}")
+        (name,) = self.head_names(host)
         fallback = self._ingress(name, default, ["/"], host)
         fallback["metadata"]["labels"][WORKLOAD] = "route-head"
         return [sealed(fallback)]

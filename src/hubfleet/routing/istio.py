@@ -61,8 +61,9 @@ class Istio:
     """
 
     kind = VIRTUALSERVICES
-    part_kinds = (SERVICEENTRIES, DESTINATIONRULES)
+    part_kinds: tuple[Resource, ...] = (SERVICEENTRIES, DESTINATIONRULES)
     identifies = True
+    shared = True
     has_conditions = False
 
     def __init__(
@@ -99,6 +100,9 @@ class Istio:
     def has_heads(self, host: str) -> bool:
         return True
 
+    def head_names(self, host: str) -> list[str]:
+        return [self.naming.join(f"{host} head", f"head {host}")]
+
     def heads(self, host: str, buckets: Sequence[Bucket], default: Route | None) -> list[Object]:
         ordered = [b.name for b in sorted(buckets, key=lambda bucket: (-bucket.depth, bucket.name))]
         if not ordered:
@@ -109,7 +113,7 @@ class Istio:
         if self.successors:
             ordered = [name for first in ordered for name in (first, first + SUFFIX)]
         head = self._virtual_service(
-            self.naming.join(f"{host} head", f"head {host}"),
+            self.head_names(host)[0],
             {
                 "hosts": [host] if host else self._hostnames,
                 "gateways": [self._gateway],

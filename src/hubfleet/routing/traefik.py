@@ -30,8 +30,9 @@ class Traefik:
     """
 
     kind = INGRESSROUTES
-    part_kinds = (SERVICES, ENDPOINTSLICES, MIDDLEWARES)
+    part_kinds: tuple[Resource, ...] = (SERVICES, ENDPOINTSLICES, MIDDLEWARES)
     identifies = True
+    shared = False
     has_conditions = False
 
     def __init__(
@@ -87,6 +88,9 @@ class Traefik:
 
     def has_heads(self, host: str) -> bool:
         return False
+
+    def head_names(self, host: str) -> list[str]:
+        return []
 
     def heads(self, host: str, buckets: Sequence[Bucket], default: Route | None) -> list[Object]:
         return []

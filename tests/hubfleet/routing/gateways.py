@@ -103,7 +103,7 @@ def service_target(objects: Sequence[Object], referrer: Object, backend: Mapping
 
 
 def istio(objects: Sequence[Object], host: str, path: str) -> str | None:
-    """VirtualServices that are bound to the gateway, in the order given; in each, the first rule that matches.
+    """VirtualServices that are bound to the gateway, in the order given; in each, the first that matches.
 
     The rules of a delegate stand where the delegating rule stood.
     """

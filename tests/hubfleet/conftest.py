@@ -7,10 +7,11 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,27 @@ def jupyterhub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="session")
-def as_administrator(kubeconfig: Path, kube_context: str) -> Run:
+def as_administrator(kubeconfig: Path, kube_context: str) -> Iterator[Run]:
+    """In a thread, on connections that outlive a test: handshakes are what a short call costs most."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(call: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(call, loop).result(120)
+
     settings = ClusterSettings(name="test", kubeconfig=str(kubeconfig), context=kube_context)
+    clusters = Clusters((settings,), environ=os.environ)
+    client = run(clusters.__aenter__()).default.client
 
-    async def run(call: Callable[[Client], Awaitable[Any]]) -> Any:
-        async with Clusters((settings,), environ=os.environ) as clusters:
-            return await call(clusters.default.client)
+    async def called(call: Callable[[Client], Awaitable[Any]]) -> Any:
+        return await call(client)
 
-    return lambda call: asyncio.run(run(call))
+    yield lambda call: run(called(call))
+    run(clusters.__aexit__(None, None, None))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -174,7 +174,7 @@ def victims_things(world: World, as_administrator: Run) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def untouched(client: Client, world: World, victims_things: dict[str, Any]) -> AsyncIterator[None]:
+def untouched(as_administrator: Run, world: World, victims_things: dict[str, Any]) -> Iterator[None]:
     """After the attack, all that the victim has is as it was."""
     yield
-    assert await everything(client, world.victim.namespace) == victims_things
+    assert as_administrator(lambda client: everything(client, world.victim.namespace)) == victims_things

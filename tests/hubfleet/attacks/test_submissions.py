@@ -1,9 +1,11 @@
 """What a hostile user submits: refused by our policy, and without it by what stands behind it."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.hubfleet.account import Run
 from tests.hubfleet.attacks.catalogue import (
     ATTACKS,
     OWN_UID,
@@ -33,8 +35,8 @@ def manifest(attack: Attack, world: World) -> dict[str, Any]:
 
 
 @attacks
-async def test_our_policy_refuses_it(
-    attack: Attack, server: Server, world: World, client: Client, untouched: None
+def test_our_policy_refuses_it(
+    attack: Attack, server: Server, world: World, as_administrator: Run, untouched: None
 ) -> None:
     obj = manifest(attack, world)
     what = "jobs/" if obj["kind"] == "Job" else "cronjobs/"
@@ -44,18 +46,20 @@ async def test_our_policy_refuses_it(
     places = [".".join(map(str, each["loc"])) for each in errors]
     # What no API server takes from anybody, the policy leaves to it.
     assert any(attack.where in place for place in places) or attack.backstop == "validation", answer
-    landed = await everything(client, world.attacker.namespace)
+    landed = as_administrator(lambda client: everything(client, world.attacker.namespace))
     assert not [name for name in landed if obj["metadata"]["name"] in name]
 
 
-@pytest.fixture
-async def restricted(client: Client, world: World) -> str:
+@pytest.fixture(scope="session")
+def restricted(as_administrator: Run, world: World) -> Iterator[str]:
     """A namespace that is held to the level `restricted`."""
     name = f"{world.attacker.namespace}-restricted"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": name, "labels": labels}
-    await client.apply(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    return name
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    as_administrator(lambda client: client.apply(NAMESPACES, None, namespace))
+    yield name
+    as_administrator(lambda client: client.delete(NAMESPACES, None, name))
 
 
 @attacks

@@ -59,7 +59,7 @@ def _alternatives(path: str, words: str) -> FieldError:
 
 
 def _check(schema: Schema, value: Any, path: str, old: Any) -> list[FieldError]:
-    if old is not _ABSENT and type(old) is type(value) and old == value:
+    if old is not _ABSENT and _equal(old, value):
         return []
     found = _type(schema, value, path)
     if value is None:
@@ -211,9 +211,18 @@ def _keys(schema: Schema, item: Any) -> str:
 
 def _enum(schema: Schema, value: Any, path: str) -> list[FieldError]:
     allowed = schema.get("enum")
-    if not allowed or any(type_of(one) == type_of(value) and one == value for one in allowed):
+    if not allowed or any(_equal(one, value) for one in allowed):
         return []
     return [not_supported(path, value, [v if isinstance(v, str) else json.dumps(v) for v in allowed])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Equal as JSON is: to Python true is 1, to JSON it is not."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(item, other[name]) for name, item in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def _object(schema: Schema, value: dict[str, Any], path: str, old: Any) -> list[FieldError]:

@@ -36,13 +36,22 @@ class Definitions:
         found = [version.object for version in self._store.list(KEY)]
         for name in self._served.keys() - {definition["metadata"]["name"] for definition in found}:
             self._withdraw(name)
-        for definition in found:
-            others = [version.object for version in self._store.list(KEY)]
-            status = naming.status_of(definition, others, self._now())
-            if status != definition.get("status"):
-                changed = {**definition, "metadata": dict(definition["metadata"]), "status": status}
-                definition = self._store.put(KEY, "", definition["metadata"]["name"], changed).object
-            self._serve(definition)
+        while any([self._accept(definition["metadata"]["name"]) for definition in found]):
+            # a name that one gave up may be what another waits for
+            pass
+        for version in self._store.list(KEY):
+            self._serve(version.object)
+
+    def _accept(self, name: str) -> bool:
+        """Bring the status of a definition up to date; answers whether it changed."""
+        found = {version.object["metadata"]["name"]: version.object for version in self._store.list(KEY)}
+        definition = found[name]
+        status = naming.status_of(definition, found.values(), self._now())
+        if status == definition.get("status"):
+            return False
+        changed = {**definition, "metadata": dict(definition["metadata"]), "status": status}
+        self._store.put(KEY, "", name, changed)
+        return True
 
     def _serve(self, definition: Object) -> None:
         if not naming.holds(definition, "Established"):

@@ -78,7 +78,7 @@ def _spec(spec: Object) -> list[FieldError]:
         errors.append(not_supported("spec.scope", scope, ("Cluster", "Namespaced")))
     versions = spec.get("versions") or []
     for i, version in enumerate(versions):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+        if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             errors.append(required(f"{index('spec.versions', i)}.schema.openAPIV3Schema"))
     shared = {name for name in _PARTS if versions and _identical(versions, name)}
     errors += _versions(versions, shared)
@@ -131,11 +131,11 @@ def _warning_problem(warning: str) -> str:
 def _parts(version: Object, path: str, parts: list[str], *, shared: bool) -> list[FieldError]:
     """What is wrong with some parts of a version, or with what all versions have in common."""
     errors: list[FieldError] = []
-    schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
     subresources = version.get("subresources") or {}
     for part in parts:
         place = f"{path}.{_PARTS[part] if shared else part}"
-        if part == "schema" and schema:
+        if part == "schema" and schema is not None:
             has_status = subresources.get("status") is not None
             errors += structuralschema.validate(schema, f"{place}.openAPIV3Schema", has_status=has_status)
         elif part == "subresources" and subresources.get("scale") is not None:
@@ -145,7 +145,7 @@ def _parts(version: Object, path: str, parts: list[str], *, shared: bool) -> lis
                 errors += _column(column, index(place, i))
         elif part == "selectableFields" and version.get(part):
             fields = version[part]
-            errors += structuralschema.selectable(fields, schema, place)
+            errors += structuralschema.selectable(fields, schema or {}, place)
             count = len({field.get("jsonPath") for field in fields})
             if count > _SELECTABLE_LIMIT:
                 errors.append(too_many(place, count, _SELECTABLE_LIMIT))

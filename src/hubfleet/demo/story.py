@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hubfleet.demo import hub
 from hubfleet.demo.stage import Stage
 
 CRON_SECONDS = 150.0  # a `* * * * *` fires within 60 s; the rest is for a slow machine
@@ -28,8 +29,11 @@ class Terminal(msgspec.Struct):
     project: Path  # the user's current folder
     show: Callable[[str], None]
 
-    def run(self, *arguments: str, hide: str = "") -> str:
-        """Run `kbatch ARGUMENTS`, showing each line as it comes; the whole output. `hide` is not shown."""
+    def run(self, *arguments: str, hide: str = "", fails: bool = False) -> str:
+        """Run `kbatch ARGUMENTS`, showing each line as it comes; the whole output. `hide` is not shown.
+
+        Raises `StoryFailed` where it does not end well, or, with `fails`, where it does.
+        """
         self.show(f"$ kbatch {shlex.join(arguments)}".replace(hide or "\0", "..."))
         with self._start(arguments) as child:
             assert child.stdout is not None
@@ -37,7 +41,7 @@ class Terminal(msgspec.Struct):
             for line in child.stdout:
                 lines.append(line)
                 self.show("  " + line.rstrip())
-        if child.returncode != 0:
+        if (child.returncode != 0) != fails:
             raise StoryFailed(f"kbatch {' '.join(arguments)} ended with {child.returncode}")
         return "".join(lines)
 
@@ -84,11 +88,40 @@ def tell(stage: Stage, terminal: Terminal, headline: Callable[[str], None]) -> N
     _wait(lambda: terminal.read("job", "show", name)["status"]["failed"], 60, f"{name} to fail")
     terminal.run("job", "logs", name)
 
+    headline("A job that reaches for the node is refused, with all that is wrong")
+    _try_to_escape(stage, terminal, token)
+
+    headline("Bob has a namespace of his own, and sees nothing of Ada's")
+    other = stage.token_for("bob")
+    terminal.run("job", "list", "--token", other, hide=other)
+    terminal.run("job", "show", name, "--token", other, hide=other, fails=True)
+
     headline("The cron job fires")
     fired = _wait(lambda: _finished_run_of(terminal, cron), CRON_SECONDS, f"{cron} to fire")
     terminal.run("job", "logs", fired)
     terminal.run("job", "list")
     terminal.run("cronjob", "list")
+
+
+def _try_to_escape(stage: Stage, terminal: Terminal, token: str) -> None:
+    """Ask for files and the network of the node, past the client, which has no words for them."""
+    container = {"name": "job", "image": "python:3.13", "securityContext": {"privileged": True}}
+    pod = {
+        "containers": [container],
+        "hostNetwork": True,
+        "restartPolicy": "Never",
+        "volumes": [{"name": "node", "hostPath": {"path": "/"}}],
+    }
+    job = {"metadata": {"generateName": "escape-"}, "spec": {"template": {"spec": pod}}}
+    terminal.show(
+        "POST /services/kbatch/jobs/  with a hostPath volume, hostNetwork and a privileged container"
+    )
+    status, answer = hub.call("POST", f"{stage.addresses.service_url}jobs/", token, {"job": job})
+    detail = answer["detail"] if isinstance(answer, dict) else str(answer)
+    for line in f"{status}: {detail}".splitlines():
+        terminal.show("  " + line)
+    if status != 422 or "host_path" not in detail:
+        raise StoryFailed(f"a job with a hostPath volume was answered with {status}, not refused")
 
 
 def _run_job(terminal: Terminal, *arguments: str, url: str = "") -> None:

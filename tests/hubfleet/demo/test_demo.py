@@ -38,6 +38,8 @@ def test_once_runs_the_story_to_its_end() -> None:
     assert child.returncode == 0, output
     assert output.rstrip().splitlines()[-1] == "demo: ok"
     assert "done: 500,000 points" in output
+    assert "volumes[0].host_path: Pod Security baseline" in output
+    assert "error 404" in output, "the other user's look at a job"
     assert "the cron job fired" in output
 
 

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp
 
 from hubfleet.admission import visit_of
 from hubfleet.batch.chunks import Chunks, Json
-from hubfleet.batch.logs import Target
+from hubfleet.batch.podlog import Target
 from hubfleet.batch.service import BatchService, ClusterBatch
 from hubfleet.batch.submission import Kind
 from hubfleet.batch.workloads import Answer

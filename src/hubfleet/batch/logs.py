@@ -8,26 +8,27 @@ A stream costs one task for each pod and about two reads of its log: one is sent
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 import structlog
 
 from hubfleet.batch import podview
+from hubfleet.batch.changes import Changes, within
+from hubfleet.batch.logreader import Reader
 from hubfleet.batch.manifests import USERNAME
-from hubfleet.batch.podview import Follow, InitFailed, Job, Over, Pod, next_step
+from hubfleet.batch.podlog import PodLogs, Target
+from hubfleet.batch.podview import InitFailed, Job, Pod
 from hubfleet.batch.waiting import Waiting
 from hubfleet.batch.workloads import Workloads
 from hubfleet.errors import UserError
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
-from hubfleet.kube.errors import ApiError, KubeError, NotFound
+from hubfleet.kube.errors import KubeError, NotFound
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import JOBS, PODS
-from hubfleet.kube.view import Change
 
 log = structlog.get_logger(__name__)
 
@@ -35,29 +36,6 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 
 CATCHING_UP = 10.0
 """Seconds to ask for the pods of a job that ended."""
-
-LINE_LIMIT = 32 * 1024
-"""Bytes: a longer line is sent in pieces, for it has to be held until its end comes."""
-
-INIT_LINES = 50
-"""How much of a failed init container's log is shown."""
-
-
-class Target(msgspec.Struct, frozen=True):
-    """Whose log is asked for: a job (then `pod` is None) or a pod, as they were found.
-
-    `listed` are the pods of a job that is not of the kind that we watch: all that will ever be known of them.
-    """
-
-    namespace: str
-    job: Job | None = None
-    pod: Pod | None = None
-    listed: tuple[Pod, ...] | None = None
-    on_behalf_of: Impersonation | None = None
-
-    def seen_by(self, whom: Impersonation | None) -> "Target":
-        """The same one, read as `whom`."""
-        return msgspec.structs.replace(self, on_behalf_of=whom)
 
 
 class Logs:
@@ -68,7 +46,8 @@ class Logs:
         self._jobs = jobs.informer
         self._pods = pods.informer
         self._wait = wait
-        self._changes = _Changes()
+        self._changes = Changes()
+        self._each = PodLogs(client, self._pods, self._changes, wait=wait)
         self._jobs.subscribe(self._changes.tell)
         self._pods.subscribe(self._changes.tell)
 
@@ -121,7 +100,7 @@ class Logs:
                 raise _no_pods(target.job)
             pods = [pod for pod in pods if pod.started or pod.failed_init] or pods[:1]
         first_pod = pods[0]
-        watched = self._now(target, first_pod.name, first_pod.metadata.uid) is not None
+        watched = self._each.now(target, first_pod.name, first_pod.metadata.uid) is not None
         if watched and not (first_pod.started or first_pod.ended):
             # The API server says this of a pod that has a node, and of one that has none says nothing at all.
             raise UserError(
@@ -158,7 +137,7 @@ class Logs:
         # This lives long, and so does every local variable of it: decoded pods and jobs are kept in none.
         wake = asyncio.Event()
         deadline = time.monotonic() + self._wait
-        readers: dict[str, _Reader] = {}
+        readers: dict[str, Reader] = {}
         several = target.job is not None and target.job.has_several_pods
         seen = over = asked = False
         version = (-1, -1)
@@ -195,7 +174,7 @@ class Logs:
                     if waiting.is_due(why, now):
                         yield f"kbatch: waiting for a pod: {why}".encode()
                         now = time.monotonic()
-                    await _within(min(waiting.pause(why, now), deadline - now), wake)
+                    await within(min(waiting.pause(why, now), deadline - now), wake)
                 if not readers:
                     yield _without_a_pod(self._job_now(target)).encode()
             finally:
@@ -206,12 +185,12 @@ class Logs:
         """Other numbers whenever a job or a pod of the namespace changed: a line need not look at them."""
         return self._jobs.version(target.namespace), self._pods.version(target.namespace)
 
-    def _start_readers(self, target: Target, readers: "dict[str, _Reader]", wake: asyncio.Event) -> None:
+    def _start_readers(self, target: Target, readers: dict[str, Reader], wake: asyncio.Event) -> None:
         for pod in self._known(target):
             uid = pod.metadata.uid
             if uid not in readers:
-                source = self._pod(target, pod.name, uid, pod.container)
-                readers[uid] = _Reader(pod.name, source, wake)
+                source = self._each.follow(target, pod.name, uid, pod.container)
+                readers[uid] = Reader(pod.name, source, wake)
 
     async def _catch_up(self, target: Target) -> None:
         """Learn of the pods of a job that ended: its end may be told before the pod that ended it."""
@@ -247,7 +226,7 @@ class Logs:
             return list(target.listed)
         if target.job is None:
             assert target.pod is not None
-            return [self._now(target, target.pod.name, target.pod.metadata.uid) or target.pod]
+            return [self._each.now(target, target.pod.name, target.pod.metadata.uid) or target.pod]
         name = target.job.metadata.name
         found = [
             podview.pod(item.raw)
@@ -256,11 +235,6 @@ class Logs:
         ]
         return sorted(found, key=lambda pod: pod.age_order)
 
-    def _now(self, target: Target, name: str, uid: str) -> Pod | None:
-        """The pod as we last heard of it; None where it is gone."""
-        item = self._pods.get(target.namespace, name)
-        return podview.pod(item.raw) if item is not None and item.uid == uid else None
-
     def _job_now(self, target: Target) -> Job | None:
         """The job as we last heard of it; None where it is gone, or where we have not heard of it yet."""
         if target.job is None:
@@ -268,93 +242,13 @@ class Logs:
         item = self._jobs.get(target.namespace, target.job.metadata.name)
         return podview.job(item.raw) if item is not None and item.uid == target.job.metadata.uid else None
 
-    async def _pod(self, target: Target, name: str, uid: str, container: str) -> AsyncGenerator[list[bytes]]:
-        """One pod's lines: of every run of its container, from its start to the pod's end."""
-        deadline = time.monotonic() + self._wait
-        followed = -1  # which run: 0 is the first one, each restart counts one more
-        wake = asyncio.Event()
-        watched = target.pod is None and target.listed is None
-        if not watched and self._now(target, name, uid) is None:
-            # The API server says what there is to say.
-            async for lines in self._lines(target, name, container, follow=True):
-                yield lines
-            return
-        waiting = Waiting(time.monotonic())
-        with self._changes.telling(target.namespace, wake):
-            while True:
-                wake.clear()
-                step = next_step(self._now(target, name, uid), followed)
-                if isinstance(step, Follow):
-                    followed = step.run
-                    async for lines in self._lines(target, name, step.container, follow=True):
-                        yield lines
-                elif isinstance(step, InitFailed):
-                    yield await self._init_failure(target, name, step)
-                    return
-                elif isinstance(step, Over):
-                    if step.message:
-                        yield [step.message.encode()]
-                    return
-                elif followed >= 0:
-                    await wake.wait()
-                elif (now := time.monotonic()) > deadline:
-                    yield [f"kbatch: pod {name} did not start within {self._wait:.0f} s".encode()]
-                    return
-                elif waiting.is_due(step.why, now):
-                    yield [f"kbatch: pod {name} is waiting: {step.why}".encode()]
-                else:
-                    await _within(min(waiting.pause(step.why, now), deadline - now), wake)
-
-    async def _lines(
-        self, target: Target, pod: str, container: str, *, follow: bool
-    ) -> AsyncGenerator[list[bytes]]:
-        try:
-            async with self._client.log(
-                target.namespace,
-                pod,
-                container=container,
-                follow=follow,
-                on_behalf_of=target.on_behalf_of,
-            ) as chunks:
-                rest = b""
-                async for chunk in chunks:
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    if len(rest) > LINE_LIMIT:
-                        lines.append(rest)
-                        rest = b""
-                    if lines:
-                        yield lines
-                if rest:
-                    yield [rest]
-        except KubeError as e:
-            # The answer began long ago: all that is left are words, without the address.
-            why = e.message if isinstance(e, ApiError) else f"cluster {e.cluster} does not answer"
-            yield [f"kbatch: the log of {pod} broke off: {why}".encode()]
-
-    async def _init_failure(self, target: Target, pod: str, failed: InitFailed) -> list[bytes]:
-        lines: list[bytes] = []
-        try:
-            async with self._client.log(
-                target.namespace,
-                pod,
-                container=failed.container,
-                tail_lines=INIT_LINES,
-                on_behalf_of=target.on_behalf_of,
-            ) as chunks:
-                lines = b"".join([chunk async for chunk in chunks]).splitlines()
-        except KubeError:
-            lines = failed.end.message.encode().splitlines()
-        code = f"exit code {failed.end.exit_code}" + (f" ({failed.end.reason})" if failed.end.reason else "")
-        message = f"kbatch: pod {pod} failed in init container {failed.container}: {code}"
-        return [*lines, message.encode()]
-
     async def _read_all(self, target: Target, pods: list[Pod], budget: Budget) -> AsyncGenerator[bytes]:
         for pod in pods:
             if pod.failed_init is not None:
-                lines = await self._init_failure(target, pod.name, InitFailed(*pod.failed_init))
+                lines = await self._each.init_failure(target, pod.name, InitFailed(*pod.failed_init))
                 yield b"".join((_named(pod.name, line) if len(pods) > 1 else line) + b"\n" for line in lines)
             elif len(pods) > 1:
-                async for lines in self._lines(target, pod.name, pod.container, follow=False):
+                async for lines in self._each.lines(target, pod.name, pod.container, follow=False):
                     yield b"".join(_named(pod.name, line) + b"\n" for line in lines)
             else:
                 async with self._client.log(
@@ -366,67 +260,6 @@ class Logs:
                 ) as chunks:
                     async for chunk in chunks:
                         yield chunk
-
-
-class _Reader:
-    """A task that reads one pod's lines, one read ahead of what is taken."""
-
-    def __init__(self, name: str, source: AsyncGenerator[list[bytes]], wake: asyncio.Event):
-        self.name = name
-        self._source = source
-        self._wake = wake
-        self._lines: list[bytes] = []
-        self._taken = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
-
-    @property
-    def done(self) -> bool:
-        return self._task.done() and not self._lines
-
-    def take(self) -> list[bytes]:
-        lines, self._lines = self._lines, []
-        self._taken.set()
-        return lines
-
-    async def close(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _run(self) -> None:
-        try:
-            async with aclosing(self._source) as source:
-                async for lines in source:
-                    if self._lines:
-                        self._taken.clear()
-                        await self._taken.wait()
-                    self._lines = lines
-                    self._wake.set()
-        finally:
-            self._wake.set()
-
-
-class _Changes:
-    """Wakes whoever waits for something to happen in a namespace: one subscriber for all of them."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, set[asyncio.Event]] = {}
-
-    @contextmanager
-    def telling(self, namespace: str, event: asyncio.Event) -> Iterator[None]:
-        events = self._events.setdefault(namespace, set())
-        events.add(event)
-        try:
-            yield
-        finally:
-            events.discard(event)
-            if not events:
-                self._events.pop(namespace, None)
-
-    def tell(self, change: Change[bytes]) -> None:
-        item = change.new or change.old
-        for event in self._events.get(item.namespace, ()) if item is not None else ():
-            event.set()
 
 
 def _no_pods(job: Job) -> UserError:
@@ -443,12 +276,3 @@ def _without_a_pod(job: Job | None) -> str:
 
 def _named(pod: str, line: bytes) -> bytes:
     return b"[" + pod.encode() + b"] " + line
-
-
-async def _within(seconds: float, event: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -13,8 +13,9 @@ import structlog
 
 from hubfleet.batch import creation, crontokens, manifests, submission, workloads
 from hubfleet.batch.crontokens import CronToken, CronTokens
-from hubfleet.batch.logs import Logs, Target
+from hubfleet.batch.logs import Logs
 from hubfleet.batch.manifests import Requester
+from hubfleet.batch.podlog import Target
 from hubfleet.batch.profiles import Profiles
 from hubfleet.batch.review import Reviewer
 from hubfleet.batch.submission import NAME_LIMITS, Kind, Submission

@@ -21,7 +21,7 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
-RETURNS_OBJECT = frozenset({"pods", "serviceaccounts"})
+RETURNS_OBJECT = frozenset({"pods", "serviceaccounts", "services"})
 """Kinds whose deletion answers with the object itself instead of a Status (`ReturnDeletedObject`)."""
 
 _ORPHANS_BY_DEFAULT = frozenset({"jobs.batch"})

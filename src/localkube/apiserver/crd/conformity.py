@@ -5,10 +5,9 @@ stricter schema finds may still be changed elsewhere. CEL rules are not evaluate
 """
 
 import json
-import re
-from functools import lru_cache
 from typing import Any
 
+from localkube.apiserver.crd import goregexp
 from localkube.apiserver.crd.formats import FORMATS
 from localkube.apiserver.crd.pruning import additional
 from localkube.apiserver.status import FieldError
@@ -134,12 +133,6 @@ def _fewest(failures: list[list[FieldError]]) -> list[FieldError]:
     return sorted(failures, key=lambda failure: len(failure))[0]
 
 
-@lru_cache(maxsize=1024)
-def pattern(text: str) -> "re.Pattern[str]":
-    """A Go regular expression, as near as Python comes. Raises re.error."""
-    return re.compile(text.replace(r"\z", r"\Z").replace(r"(?<", r"(?P<").replace("(?P<=", "(?<="))
-
-
 def _string(schema: Schema, value: str, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     longest, shortest, regex = schema.get("maxLength"), schema.get("minLength"), schema.get("pattern")
@@ -147,7 +140,8 @@ def _string(schema: Schema, value: str, path: str) -> list[FieldError]:
         found.append(too_long(path, longest))
     if shortest is not None and len(value) < shortest:
         found.append(_bad(path, value, f"should be at least {shortest} chars long"))
-    if regex and not pattern(regex).search(value):
+    compiled = goregexp.compile(regex) if regex else None
+    if compiled is not None and not compiled.search(value):
         found.append(_bad(path, value, f"should match '{regex}'"))
     known = FORMATS.get(schema.get("format") or "")
     if known is not None and not known(value):

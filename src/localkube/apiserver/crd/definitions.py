@@ -36,7 +36,7 @@ class Definitions:
         found = [version.object for version in self._store.list(KEY)]
         for name in self._served.keys() - {definition["metadata"]["name"] for definition in found}:
             self._withdraw(name)
-        while any([self._accept(definition["metadata"]["name"]) for definition in found]):
+        while any(self._accept(definition["metadata"]["name"]) for definition in found):
             # a name that one gave up may be what another waits for
             pass
         for version in self._store.list(KEY):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from localkube.apiserver.crd import conformity, listtypes, pruning
+from localkube.apiserver.crd import conformity, goregexp, listtypes, pruning
 from localkube.apiserver.status import FieldError
 from localkube.apiserver.validation.causes import (
     duplicate,
@@ -174,7 +174,7 @@ def _values(schema: Schema, path: str, int_or_string: bool) -> list[FieldError]:
         found += _nested(schema["not"], f"{path}.not")
     if schema.get("pattern"):
         try:
-            conformity.pattern(schema["pattern"])
+            goregexp.compile(schema["pattern"])
         except re.error as error:
             detail = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
             found.append(invalid(f"{path}.pattern", schema["pattern"], detail))

@@ -15,10 +15,11 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
-from hubfleet.batch import podview
+from hubfleet.batch import podless, podview
 from hubfleet.batch.changes import Changes, within
 from hubfleet.batch.logreader import Reader
 from hubfleet.batch.manifests import USERNAME
+from hubfleet.batch.podless import ASKING
 from hubfleet.batch.podlog import PodLogs, Target
 from hubfleet.batch.podview import InitFailed, Job, Pod
 from hubfleet.batch.waiting import Waiting
@@ -97,7 +98,7 @@ class Logs:
         pods = self._known(target)
         if target.job is not None:
             if not pods:
-                raise _no_pods(target.job)
+                raise _no_pods(target.job, await self._refusal(target, budget))
             pods = [pod for pod in pods if pod.started or pod.failed_init] or pods[:1]
         first_pod = pods[0]
         watched = self._each.now(target, first_pod.name, first_pod.metadata.uid) is not None
@@ -130,7 +131,7 @@ class Logs:
         """
         ended = target.job is not None and (target.job.end is not None or target.listed is not None)
         if target.job is not None and ended and not self._known(target):
-            raise _no_pods(target.job)
+            raise _no_pods(target.job, await self._refusal(target, Budget(ASKING)))
         return self._follow(target)
 
     async def _follow(self, target: Target) -> AsyncGenerator[bytes]:
@@ -172,11 +173,13 @@ class Logs:
                     if now > deadline:
                         break
                     if waiting.is_due(why, now):
-                        yield f"kbatch: waiting for a pod: {why}".encode()
+                        refused = await self._refusal(target, Budget(ASKING))
+                        yield f"kbatch: waiting for a pod: {refused or why}".encode()
                         now = time.monotonic()
                     await within(min(waiting.pause(why, now), deadline - now), wake)
                 if not readers:
-                    yield _without_a_pod(self._job_now(target)).encode()
+                    refused = await self._refusal(target, Budget(ASKING))
+                    yield _without_a_pod(self._job_now(target), refused).encode()
             finally:
                 for reader in readers.values():
                     await reader.close()
@@ -221,6 +224,14 @@ class Logs:
         job = self._job_now(target)
         return "the job is queued" if job is not None and job.queued else "none was made yet"
 
+    async def _refusal(self, target: Target, budget: Budget) -> str:
+        """Why the cluster makes no pod of the job; "" where it would, or where it is queued."""
+        job = self._job_now(target) or target.job
+        if job is None or job.queued:
+            return ""
+        uid, whom = job.metadata.uid, target.on_behalf_of
+        return await podless.refusal(self._client, target.namespace, uid, whom, budget)
+
     def _known(self, target: Target) -> list[Pod]:
         if target.listed is not None:
             return list(target.listed)
@@ -262,16 +273,18 @@ class Logs:
                         yield chunk
 
 
-def _no_pods(job: Job) -> UserError:
-    why = " (it is queued)" if job.queued else ""
-    return UserError(404, f"No pods found for job {job.metadata.name}{why}")
+def _no_pods(job: Job, refused: str) -> UserError:
+    why = "it is queued" if job.queued else refused
+    return UserError(404, f"No pods found for job {job.metadata.name}" + (f" ({why})" if why else ""))
 
 
-def _without_a_pod(job: Job | None) -> str:
+def _without_a_pod(job: Job | None, refused: str) -> str:
     end = job.end if job is not None else None
     if end is not None and end.type == "Failed":
         return f"kbatch: the job failed without a pod: {end.reason}: {end.message}"
-    return "kbatch: the job is gone" if job is None else "kbatch: there is no pod whose log could be shown"
+    if job is None:
+        return "kbatch: the job is gone"
+    return "kbatch: there is no pod whose log could be shown" + (f": {refused}" if refused else "")
 
 
 def _named(pod: str, line: bytes) -> bytes:

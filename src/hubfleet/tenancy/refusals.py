@@ -101,6 +101,13 @@ def for_user(error: ApiError, namespace: str, whom: Impersonation | None) -> Use
     )
 
 
+def of_a_pod(message: str) -> str:
+    """In a line, why a pod could not be made, from the event that says so of its job."""
+    if found := _QUOTA.search(message):
+        return f"exceeded quota {found['quota']}: {_blocked(found)}"
+    return " ".join(message.removeprefix("Error creating: ").split())
+
+
 def is_going(error: ApiError) -> bool:
     """Whether the namespace is being deleted, and takes nothing any more."""
     if any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes):
@@ -121,12 +128,16 @@ def _full(cluster: str, found: re.Match[str]) -> str:
         return f"Pods with a priority class are not allowed on cluster {cluster}"
     if found["quota"] == AFFINITY_QUOTA:
         return f"Affinity to pods of other namespaces is not allowed on cluster {cluster}"
+    return f"This would exceed your quota on cluster {cluster}: {_blocked(found)}"
+
+
+def _blocked(found: re.Match[str]) -> str:
     used, limited = _amounts(found["used"]), _amounts(found["limited"])
     blocked = [
         f"{resource}: {used.get(resource, '0')} of {limited.get(resource, '?')} used, {asked} more asked for"
         for resource, asked in _amounts(found["requested"]).items()
     ]
-    return f"This would exceed your quota on cluster {cluster}: {'; '.join(blocked)}"
+    return "; ".join(blocked)
 
 
 def _amounts(text: str) -> dict[str, str]:

@@ -117,6 +117,7 @@ USER: Rules = (
     ),
     Rule("As above, for a job's pods; none is made but by a job", "", ("pods",), ("get",)),
     Rule("Logs", "", ("pods/log",), ("get",)),
+    Rule("Why a job has no pod, such as a full quota", "", ("events",), ("list",)),
     Rule(
         "A job's environment and code. patch gives them to the job that they are for; get and delete take "
         "them back when it could not be made; with list, the controller finds those of submissions that died",

@@ -24,7 +24,7 @@ from tests.hubfleet.batch.conftest import (
 from tests.hubfleet.batch.test_code import archive, encoded
 
 from hubfleet.kube.client import Client
-from hubfleet.kube.resources import JOBS, PODS
+from hubfleet.kube.resources import JOBS, PODS, RESOURCEQUOTAS
 
 pytestmark = pytest.mark.kubelet
 
@@ -210,6 +210,27 @@ async def test_a_pod_that_cannot_start_says_why(hands: Hands) -> None:
     status, text = await hands.read(f"jobs/logs/{name}/")
     assert status == 400
     assert f'pod "{pod}" is waiting to start: {why}' in json.loads(text)["detail"]
+
+
+async def test_a_job_whose_pods_the_cluster_refuses_says_why(hands: Hands, client: Client) -> None:
+    await hands.submit("true", suspend=True)  # makes the namespace
+    head = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    await client.create(RESOURCEQUOTAS, hands.person.namespace, {**head, "spec": {"hard": {"pods": "0"}}})
+
+    async def counted() -> bool:
+        found = await client.get(RESOURCEQUOTAS, hands.person.namespace, "few")
+        return "pods" in found.get("status", {}).get("hard", {})
+
+    await until(counted)
+    name = await hands.submit("echo on")
+    why = "exceeded quota few: pods: 0 of 0 used, 1 more asked for"
+    async with asyncio.timeout(60):
+        follower = hands.follow(f"jobs/logs/{name}/", waiting=True)
+        assert await anext(follower) == f"kbatch: waiting for a pod: {why}"
+        status, text = await hands.read(f"jobs/logs/{name}/")
+        assert (status, json.loads(text)["detail"]) == (404, f"No pods found for job {name} ({why})")
+        await client.delete(RESOURCEQUOTAS, hands.person.namespace, "few")
+        assert [line async for line in follower][-1] == "on"
 
 
 async def test_a_followed_log_soon_says_what_it_waits_for(hands: Hands, client: Client) -> None:

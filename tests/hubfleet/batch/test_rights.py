@@ -37,6 +37,7 @@ from hubfleet.kube.resources import (
     CLUSTERROLES,
     CONFIGMAPS,
     CRONJOBS,
+    EVENTS,
     JOBS,
     NAMESPACES,
     PODS,
@@ -219,6 +220,35 @@ class Trial:
             if isinstance(e, Forbidden):
                 raise
 
+    async def say_why_there_is_no_pod(self) -> None:
+        """Of a job whose pods the cluster refuses: it says so in an event, here an administrator's."""
+        name = f"podless-{secrets.token_hex(3)}"
+        job = _object(JOBS, name)
+        job["spec"] |= {"suspend": False, "parallelism": 0}
+        made = await self._admin.create(JOBS, self.namespace, job)
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name},
+            "involvedObject": {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "namespace": self.namespace,
+                "name": name,
+                "uid": made["metadata"]["uid"],
+            },
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": 'Error creating: pods "a" is forbidden: exceeded quota: q, requested: pods=1, '
+            "used: pods=5, limited: pods=5",
+        }
+        await self._admin.create(EVENTS, self.namespace, event)
+        target = await self.wing.find_log(OLD, name)
+        with pytest.raises(UserError) as caught:
+            await self.wing.log(OLD, target, follow=False)
+        if "exceeded quota q: pods: 5 of 5 used, 1 more asked for" not in caught.value.detail:
+            raise caught.value
+
     # -- the controller
 
     async def collect_secrets(self) -> None:
@@ -287,7 +317,13 @@ FEATURES = [
 LISTING = {"list_jobs", "list_cron_jobs", "list_pods"}
 PROVIDING = {"provide", "take_away", "see_a_new_owner"}
 SUBMITTING = {"submit_a_job", "submit_a_cron_job", "undo_a_job"}
-LOOKING = {"look_for_a_job", "look_for_a_cron_job", "look_for_a_pod", "read_a_log"}
+LOOKING = {
+    "look_for_a_job",
+    "look_for_a_cron_job",
+    "look_for_a_pod",
+    "read_a_log",
+    "say_why_there_is_no_pod",
+}
 DELETING = {"delete_a_job", "delete_a_cron_job"}
 COLLECTING = {"collect_secrets", "collect_config_maps"}
 AS_A_USER = SUBMITTING | LOOKING | DELETING
@@ -304,10 +340,10 @@ NEEDED: dict[str, dict[Right, set[str]]] = {
         **_each("watch", "", "namespaces", {"see_a_new_owner"}),
         **_each("create", "", "namespaces", PROVIDING),
         **_each("patch", "", "namespaces", {"take_away"}),
-        **_each("list", "batch", "jobs", {"list_jobs", "see_a_new_owner"}),
+        **_each("list", "batch", "jobs", {"list_jobs", "see_a_new_owner", "say_why_there_is_no_pod"}),
         **_each("watch", "batch", "jobs", {"list_jobs"}),
         **_each("list watch", "batch", "cronjobs", {"list_cron_jobs"}),
-        **_each("list", "", "pods", {"list_pods", "read_a_log"}),
+        **_each("list", "", "pods", {"list_pods", "read_a_log", "say_why_there_is_no_pod"}),
         **_each("watch", "", "pods", {"list_pods"}),
         **_each("create", "", "serviceaccounts resourcequotas limitranges", PROVIDING),
         **_each("create", rights.RBAC, "rolebindings", PROVIDING),
@@ -331,6 +367,7 @@ NEEDED: dict[str, dict[Right, set[str]]] = {
         **_each("delete", "batch", "cronjobs", {"delete_a_cron_job"}),
         **_each("get", "", "pods", {"look_for_a_pod", "read_a_log"}),
         **_each("get", "", "pods/log", {"read_a_log"}),
+        **_each("list", "", "events", {"say_why_there_is_no_pod"}),
         **_each("get", "", "secrets configmaps", {"undo_a_job"}),
         **_each("delete", "", "secrets", {"undo_a_job", "collect_secrets"}),
         **_each("delete", "", "configmaps", {"undo_a_job", "collect_config_maps"}),

@@ -3,7 +3,7 @@
 import pytest
 
 from hubfleet.kube.errors import ApiError, from_status
-from hubfleet.tenancy.refusals import Right, explained, missing_right
+from hubfleet.tenancy.refusals import Right, explained, missing_right, of_a_pod
 
 
 def refused(message: str, code: int = 403, **details: object) -> ApiError:
@@ -47,6 +47,24 @@ def test_a_quota_is_told_with_its_numbers(message: str, words: str) -> None:
     error = explained(refused(message), "hubfleet-ada")
     assert error is not None
     assert (error.status, error.detail) == (403, words)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (
+            'Error creating: pods "a-x7f" is forbidden: exceeded quota: hubfleet, requested: pods=1, used: '
+            "pods=5, limited: pods=5",
+            "exceeded quota hubfleet: pods: 5 of 5 used, 1 more asked for",
+        ),
+        (
+            'Error creating: pods "a-x7f" is forbidden: violates PodSecurity "baseline:latest": host',
+            'pods "a-x7f" is forbidden: violates PodSecurity "baseline:latest": host',
+        ),
+    ],
+)
+def test_why_a_pod_could_not_be_made(message: str, words: str) -> None:
+    assert of_a_pod(message) == words
 
 
 def test_a_namespace_that_goes_is_told_with_when_to_try_again() -> None:

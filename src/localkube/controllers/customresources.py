@@ -62,10 +62,13 @@ class CustomResourceFinalizer:
 
     def _delete(self, key: str, obj: Object) -> None:
         metadata = obj["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        if not any(resource.key == key for resource in self._registry.resources.stored()):
+            # no version is served: nobody can see the object, or let go of it
+            self._registry.store.delete(key, namespace, name)
+            return
         try:
-            self._registry.delete(
-                key, metadata.get("namespace", ""), metadata["name"], propagation="Background"
-            )
+            self._registry.delete(key, namespace, name, propagation="Background")
         except StatusError as error:
             if error.code != 404:
                 raise

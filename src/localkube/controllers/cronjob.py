@@ -16,7 +16,7 @@ from localkube.apiserver import schedule
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.schedule import Schedule
 from localkube.apiserver.status import StatusError
-from localkube.controllers import jobplan, times
+from localkube.controllers import jobstatus, times
 from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.jobplan import Notice
@@ -61,7 +61,7 @@ def observe(cron: Object, jobs: list[Object]) -> tuple[Object, list[Notice]]:
     found = {job["metadata"]["uid"]: job for job in jobs}
     for uid, job in found.items():
         name = job["metadata"]["name"]
-        ended = jobplan.finished(job)
+        ended = jobstatus.finished(job)
         if not ended:
             if uid not in active:
                 message = f"Saw a job that the controller did not create or forgot: {name}"
@@ -193,7 +193,7 @@ def outdated(cron: Object, jobs: list[Object]) -> list[Object]:
         limit = cron["spec"].get(name)
         if limit is None:
             continue
-        done = sorted((job for job in jobs if jobplan.finished(job) == ended), key=_by_start)
+        done = sorted((job for job in jobs if jobstatus.finished(job) == ended), key=_by_start)
         found += done[: max(0, len(done) - limit)]
     return found
 
@@ -292,7 +292,7 @@ class CronJobController:
         else:
             self._events.normal(cron, "SuccessfulCreate", f"Created job {job['metadata']['name']}")
         status["lastScheduleTime"] = times.text(time.astimezone(UTC))
-        if not jobplan.finished(job):
+        if not jobstatus.finished(job):
             set_active(status, [*(status.get("active") or ()), _reference(job)])
 
     def _delete(self, cron: Object, status: Object, job: Object) -> None:

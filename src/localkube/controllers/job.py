@@ -7,7 +7,7 @@ from typing import Any
 
 from localkube.apiserver.registry import Registry
 from localkube.apiserver.status import StatusError
-from localkube.controllers import jobplan, jobpods
+from localkube.controllers import jobplan, jobpods, jobstatus
 from localkube.controllers.events import Recorder
 from localkube.controllers.feed import Feed
 from localkube.controllers.jobplan import Plan
@@ -104,7 +104,7 @@ class JobController:
         self._backoffs[uid] = plan.backoff
         for notice in plan.notices:
             self._events.record(job, notice.type, notice.reason, notice.message)
-        if jobplan.finished(job):
+        if jobstatus.finished(job):
             self._backoffs.pop(uid, None)
         if failure is not None:
             raise failure
@@ -132,7 +132,7 @@ class JobController:
             except StatusError as e:
                 missing = len(plan.create) - created
                 for status in (plan.status, plan.final):
-                    jobplan.set_count(status, "active", status.get("active", 0) - missing)
+                    jobstatus.set_count(status, "active", status.get("active", 0) - missing)
                 if _is_terminating(e):
                     return None
                 self._events.warning(job, "FailedCreate", f"Error creating: {e}")

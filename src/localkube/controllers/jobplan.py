@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from localkube.controllers import indexes, jobpods, jobpolicy, perindex, times
+from localkube.controllers import indexes, jobpods, jobpolicy, jobstatus, perindex, times
 from localkube.controllers.jobpolicy import BACKOFF_FIRST, BACKOFF_MOST, Backoff
 
 Object = dict[str, Any]
@@ -65,14 +65,6 @@ class Plan(msgspec.Struct):
     backoff: Backoff = Backoff()
 
 
-def finished(job: Object) -> str:
-    """The condition that ended the Job, Complete or Failed; "" while it goes on."""
-    for condition in job.get("status", {}).get("conditions") or ():
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return str(condition["type"])
-    return ""
-
-
 def plan(
     job: Object,
     pods: list[Object],
@@ -88,7 +80,7 @@ def plan(
     `most` are the bounds of the wait between failures, in seconds.
     """
     status: Object = copy.deepcopy(job.get("status") or {})
-    if finished(job):
+    if jobstatus.finished(job):
         return Plan(status=status, final=status, release=[p for p in pods if jobpods.is_tracked(p)])
     return _Planner(job, pods, now, status, backoff, first, most).plan()
 
@@ -178,7 +170,9 @@ class _Planner:
 
     def plan(self) -> Plan:
         result, status = self.result, self.status
-        if not self.suspended and ("startTime" not in status or self._condition("Suspended") is not None):
+        if not self.suspended and (
+            "startTime" not in status or jobstatus.condition(self.status, "Suspended") is not None
+        ):
             # a Job that is resumed starts its clock anew, before its deadline is looked at
             status["startTime"] = times.text(self.now)
         outcome = self._outcome()
@@ -201,14 +195,16 @@ class _Planner:
             elif not self.being_deleted:
                 self._suspension()
         gone = {pod["metadata"]["uid"] for pod in removed}
-        set_count(status, "active", active)
+        jobstatus.set_count(status, "active", active)
         status["ready"] = sum(jobpods.is_ready(p) for p in self.active if p["metadata"]["uid"] not in gone)
         status["terminating"] = self.terminating + len(removed)
 
         self._track({pod["metadata"]["uid"] for pod in result.drop}, outcome)
-        if outcome is not None and self._condition(outcome[0]) is None:
-            self._add_condition(*outcome)
-        status["uncountedTerminatedPods"] = _uncounted(self.uncounted_succeeded, self.uncounted_failed)
+        if outcome is not None and jobstatus.condition(self.status, outcome[0]) is None:
+            jobstatus.add_condition(self.status, self.now, *outcome)
+        status["uncountedTerminatedPods"] = jobstatus.uncounted(
+            self.uncounted_succeeded, self.uncounted_failed
+        )
         result.status = copy.deepcopy(status)
 
         self._count_released(set())
@@ -222,7 +218,7 @@ class _Planner:
     def _outcome(self) -> Outcome | None:
         """The condition (type, reason, message) that ends the Job, when there is no need to look further."""
         for kind in ("SuccessCriteriaMet", "FailureTarget"):
-            condition = self._condition(kind)
+            condition = jobstatus.condition(self.status, kind)
             if condition is not None:
                 return kind, condition["reason"], condition["message"]
         policy = self.spec.get("podFailurePolicy")
@@ -350,10 +346,10 @@ class _Planner:
         if condition is not None:
             self.status["conditions"].remove(condition)
         if self.suspended:
-            self._add_condition("Suspended", "JobSuspended", "Job suspended")
+            jobstatus.add_condition(self.status, self.now, "Suspended", "JobSuspended", "Job suspended")
             self._notice("Normal", "Suspended", "Job suspended")
         else:
-            self._add_condition("Suspended", "JobResumed", "Job resumed", "False")
+            jobstatus.add_condition(self.status, self.now, "Suspended", "JobResumed", "Job resumed", "False")
             self._notice("Normal", "Resumed", "Job resumed")
 
     def _track(self, dropped: set[str], outcome: Outcome | None) -> None:
@@ -386,8 +382,8 @@ class _Planner:
             if lost and uid not in known_failed and self.valid(pod) and jobpolicy.judge(policy, pod).counts:
                 self.uncounted_failed.append(uid)
         if self.indexed:
-            _text(self.status, "completedIndexes", indexes.text(self.indexes))
-            set_count(self.status, "succeeded", len(self.indexes))
+            jobstatus.set_text(self.status, "completedIndexes", indexes.text(self.indexes))
+            jobstatus.set_count(self.status, "succeeded", len(self.indexes))
             if perindex.applies(self.job):
                 self.status["failedIndexes"] = indexes.text(self.failed_indexes)
 
@@ -402,10 +398,10 @@ class _Planner:
     def _finish(self, outcome: Outcome) -> None:
         kind, reason, message = outcome
         if kind == "FailureTarget":
-            self._add_condition("Failed", reason, message)
+            jobstatus.add_condition(self.status, self.now, "Failed", reason, message)
             self._notice("Warning", reason, message)
             return
-        self._add_condition("Complete", reason, message)
+        jobstatus.add_condition(self.status, self.now, "Complete", reason, message)
         self.status["completionTime"] = times.text(self.now)
         if self.completions is not None and self.status.get("succeeded", 0) > self.completions:
             self._notice(
@@ -415,46 +411,9 @@ class _Planner:
             )
         self._notice("Normal", "Completed", "Job completed")
 
-    def _condition(self, kind: str) -> Object | None:
-        for condition in self.status.get("conditions") or ():
-            if condition["type"] == kind and condition["status"] == "True":
-                return dict(condition)
-        return None
-
-    def _add_condition(self, kind: str, reason: str, message: str, status: str = "True") -> None:
-        time = times.text(self.now)
-        condition = {
-            "type": kind,
-            "status": status,
-            "lastProbeTime": time,
-            "lastTransitionTime": time,
-            "reason": reason,
-            "message": message,
-        }
-        self.status["conditions"] = [*(self.status.get("conditions") or ()), condition]
-
     def _notice(self, type_: str, reason: str, message: str) -> None:
         self.result.notices.append(Notice(type_, reason, message))
 
     def _again(self, seconds: float) -> None:
         again = self.result.again
         self.result.again = seconds if again is None else min(again, seconds)
-
-
-def set_count(status: Object, name: str, value: int) -> None:
-    """Counts are left out when zero, as Go's `omitempty` does."""
-    if value:
-        status[name] = value
-    else:
-        status.pop(name, None)
-
-
-def _text(status: Object, name: str, value: str) -> None:
-    if value:
-        status[name] = value
-    else:
-        status.pop(name, None)
-
-
-def _uncounted(succeeded: list[str], failed: list[str]) -> Object:
-    return {name: uids for name, uids in (("succeeded", succeeded), ("failed", failed)) if uids}

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from localkube.apiserver.registry import Registry
-from localkube.controllers import jobplan, times
+from localkube.controllers import jobstatus, times
 from localkube.controllers.feed import Feed
 from localkube.controllers.owners import Key, key_of
 from localkube.controllers.workqueue import WorkQueue
@@ -17,7 +17,7 @@ JOBS = "jobs.batch"
 def expires(job: Object) -> datetime | None:
     """When a Job is to be deleted; None if it is not (yet)."""
     ttl = job["spec"].get("ttlSecondsAfterFinished")
-    ended = jobplan.finished(job)
+    ended = jobstatus.finished(job)
     if ttl is None or not ended or "deletionTimestamp" in job["metadata"]:
         return None
     condition = next(c for c in job["status"]["conditions"] if c["type"] == ended)

@@ -27,13 +27,12 @@ from localkube.kubelet import (
     restore,
     securitycontext,
     state,
-    volumedir,
-    volumes,
 )
 from localkube.kubelet.firewall import Firewall
 from localkube.kubelet.logfile import LogFile
 from localkube.kubelet.network import Attachment, Network
 from localkube.kubelet.poddir import PodDir
+from localkube.kubelet.podvolumes import PodVolumes
 from localkube.kubelet.process import START_ERROR, StartFailed
 from localkube.kubelet.references import Facts, ReferenceFailed
 from localkube.kubelet.running import Running
@@ -41,7 +40,7 @@ from localkube.kubelet.runtime import CreateFailed, Prepared, Runtime
 from localkube.kubelet.securitycontext import ConfigFailed
 from localkube.kubelet.settings import Settings
 from localkube.kubelet.state import Container, Run
-from localkube.kubelet.tokens import TokenManager, is_projected
+from localkube.kubelet.tokens import TokenManager
 from localkube.kubelet.volumes import Sources, Unsupported
 
 MANAGER = "kubelet"
@@ -88,7 +87,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._gone = False
         self._attached: Attachment | None = None
-        self._renewal: float | None = None
+        self._volumes = PodVolumes(self.files, site.tokens)
         self._verdict: tuple[str, str] | None = None
         self._final = False
         self._kill_by = float("inf")
@@ -169,7 +168,7 @@ class Worker:
 
     def _earliest(self, wake: float | None) -> float | None:
         """`wake`, or when a token is due, if that is earlier."""
-        return min((t for t in (wake, self._renewal) if t is not None), default=None)
+        return min((t for t in (wake, self._volumes.renewal) if t is not None), default=None)
 
     async def _sleep(self, until: float | None) -> None:
         timeout = self._deadline()
@@ -203,7 +202,7 @@ class Worker:
             try:
                 if self._attached is None:
                     self._attached = await self._attach()
-                self._make_volumes()
+                self._volumes.make(self.pod, self._sources())
                 return True
             except Unsupported as error:
                 self._tell(None, "FailedMount", str(error), "Warning")
@@ -241,42 +240,16 @@ class Worker:
             await self._site.network.detach(self.uid)
         self._attached = None
 
-    def _make_volumes(self) -> None:
-        owner = securitycontext.owner(self.pod)
-        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
-        for volume in self.pod["spec"].get("volumes") or ():
-            if volumes.kind(volume) == "emptyDir":
-                volumedir.make_empty(self.files.volume(volume["name"]), owner, group)
-            else:
-                self._write_volume(volume)
-        self._plan_renewal()
-
-    def _write_volume(self, volume: dict[str, Any]) -> None:
-        name = volume["name"]
-        sources = Sources(self._lookup, self._facts(), self._site.tokens.get)
-        try:
-            files = volumes.payload(self.pod, volume, sources)
-        except ReferenceFailed as error:
-            raise ReferenceFailed(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
-        volumedir.write(self.files.volume(name), files, securitycontext.owner(self.pod))
-
-    def _plan_renewal(self) -> None:
-        wait = self._site.tokens.wait(self.pod)
-        self._renewal = None if wait is None else time.monotonic() + wait
-
     def _renew_tokens(self) -> None:
-        """Write the volumes that hold tokens again, when one of them is due."""
-        if self._renewal is None or time.monotonic() < self._renewal:
-            return
         try:
-            for volume in self.pod["spec"].get("volumes") or ():
-                if is_projected(volume):
-                    self._write_volume(volume)
-            self._plan_renewal()
+            self._volumes.renew(self.pod, self._sources())
         except (ReferenceFailed, OSError) as error:
             # the account is gone, or the disk full: the containers keep the token that they have
             self._tell(None, "FailedMount", str(error), "Warning")
-            self._renewal = time.monotonic() + self._site.settings.retry_longest
+            self._volumes.put_off(self._site.settings.retry_longest)
+
+    def _sources(self) -> Sources:
+        return Sources(self._lookup, self._facts(), self._site.tokens.get)
 
     def _lookup(self, kind: str, name: str) -> dict[str, Any] | None:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from localkube.apiserver.status import StatusError
-from localkube.controllers import jobplan
+from localkube.controllers import jobstatus
 from localkube.controllers.feed import Feed
 from localkube.controllers.job import JobController
 
@@ -35,7 +35,7 @@ async def test_a_job_runs_to_its_end(world, eventually) -> None:
     world.job(parallelism=2, completions=3)
     for _ in range(3):
         end(world, (await eventually(lambda: unfinished(world)))[0], "Succeeded")
-    await eventually(lambda: jobplan.finished(world.get("jobs.batch", "j")) == "Complete")
+    await eventually(lambda: jobstatus.finished(world.get("jobs.batch", "j")) == "Complete")
     assert status(world)["succeeded"] == 3
     assert len(pods(world)) == 3
     assert all("finalizers" not in pod["metadata"] for pod in pods(world))
@@ -48,7 +48,7 @@ async def test_a_job_fails_after_its_retries(world, eventually) -> None:
     world.job(backoffLimit=1)
     for _ in range(2):
         end(world, (await eventually(lambda: unfinished(world)))[0], "Failed")
-    await eventually(lambda: jobplan.finished(world.get("jobs.batch", "j")) == "Failed")
+    await eventually(lambda: jobstatus.finished(world.get("jobs.batch", "j")) == "Failed")
     assert status(world)["failed"] == 2
     assert [c["type"] for c in status(world)["conditions"]] == ["FailureTarget", "Failed"]
     assert world.events("BackoffLimitExceeded") == ["Job has reached the specified backoff limit"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from localkube.apiserver.registry import Registry
-from localkube.controllers import jobplan, jobpods, namespace
+from localkube.controllers import jobpods, jobstatus, namespace
 from localkube.controllers.feed import Feed
 from localkube.controllers.job import JobController
 from localkube.controllers.serviceaccount import ServiceAccountController
@@ -183,7 +183,7 @@ class JobMachine(RuleBasedStateMachine):
     def sleep(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
-    @precondition(lambda self: not jobplan.finished(self.job))
+    @precondition(lambda self: not jobstatus.finished(self.job))
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:
         self.registry.patch("jobs.batch", "default", "j", {"spec": {"suspend": suspend}})
@@ -202,7 +202,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_finished_job_leaves_nothing_behind(self) -> None:
-        ended = jobplan.finished(self.job)
+        ended = jobstatus.finished(self.job)
         if not ended:
             return
         assert self.pods(lambda p: jobpods.is_tracked(p) or jobpods.is_active(p)) == []
@@ -220,17 +220,17 @@ class JobMachine(RuleBasedStateMachine):
         for _ in range(60):
             self.now += timedelta(hours=1)
             self.work()
-            if jobplan.finished(self.job):
+            if jobstatus.finished(self.job):
                 break
             for pod in self.pods(lambda p: jobpods.phase(p) not in ("Succeeded", "Failed")):
                 if jobpods.is_active(pod):
                     self.succeeded.add(pod["metadata"]["uid"])
                 self._end(pod, "Succeeded")
         self.work()
-        assert jobplan.finished(self.job)
+        assert jobstatus.finished(self.job)
         self.a_finished_job_leaves_nothing_behind()
         unclear = self.succeeded & (self.lost | self.stopped)
-        if jobplan.finished(self.job) == "Complete" and not unclear and not self.stopped:
+        if jobstatus.finished(self.job) == "Complete" and not unclear and not self.stopped:
             assert self.status["succeeded"] == len(self.succeeded)
             assert self.status.get("failed", 0) == len(self.lost)
 
@@ -259,7 +259,7 @@ def test_a_death_before_any_write_changes_no_count(indexed: bool, end: str) -> N
             machine._end(pod, phase)
         for _ in range(3):
             machine.work()
-        assert jobplan.finished(machine.job) == end
+        assert jobstatus.finished(machine.job) == end
         assert machine.status.get("succeeded", 0) == ends.count("Succeeded")
         assert machine.status["failed"] == ends.count("Failed")
         assert machine.status["uncountedTerminatedPods"] == {}

@@ -10,7 +10,7 @@ from tests.localkube.controllers.conftest import World
 from tests.localkube.controllers.test_job import end, status, unfinished
 from tests.localkube.controllers.test_jobplan import NOW, conditions, failure_policy, make_job, make_pod, uids
 
-from localkube.controllers import jobplan, jobpods
+from localkube.controllers import jobpods, jobstatus
 from localkube.controllers.feed import Feed
 from localkube.controllers.job import JobController
 from localkube.controllers.jobplan import plan
@@ -146,7 +146,7 @@ def test_each_index_is_tried_until_it_succeeds_or_its_limit_is_reached(
     job = world.get("jobs.batch", "j")
     assert job is not None
     fine = all(count <= limit for count in failures)
-    assert jobplan.finished(job) == ("Complete" if fine else "Failed")
+    assert jobstatus.finished(job) == ("Complete" if fine else "Failed")
     assert ended == [min(count, limit) + 1 for count in failures]
     assert status(world).get("failed", 0) == sum(min(count, limit + 1) for count in failures)
     assert status(world).get("succeeded", 0) == sum(count <= limit for count in failures)

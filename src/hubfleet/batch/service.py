@@ -220,6 +220,7 @@ class ClusterBatch:
         attempts = NAME_ATTEMPTS if checked.generate_name else 1
         while True:
             namespace = await self._namespaces.ensure(self._cluster, user, budget=budget)
+            self._check_room(namespace)
             whom = await self._namespaces.identity(self._cluster, namespace, budget=budget)
             try:
                 raw = await self._attempt(user, checked, namespace, whom, budget)
@@ -236,6 +237,19 @@ class ClusterBatch:
             else:
                 what = self.jobs if checked.kind == "Job" else self.cron_jobs
                 return what.learn(raw)
+
+    def _check_room(self, namespace: str) -> None:
+        """All that a user has is in our memory. Raises UserError 403 where that is enough.
+
+        What is being created at this moment is not in it yet: `limits` say how much that can be.
+        """
+        size = sum(each.informer.size(namespace) for each in (self.jobs, self.cron_jobs, self.pods))
+        if size > self.settings.user_limit:
+            raise UserError(
+                403,
+                f"your jobs, cron jobs and pods take {size} bytes here, and nothing is added beyond "
+                f"{self.settings.user_limit} (batch.user_limit): delete some",
+            )
 
     async def _attempt(
         self, user: User, checked: Submission, namespace: str, whom: Impersonation | None, budget: Budget

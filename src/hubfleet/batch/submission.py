@@ -32,9 +32,6 @@ MAX_VALUES = 50_000
 HEAVY_BYTES = 256 * 1024
 HEAVY_VALUES = 2000
 
-JOB_LIMIT = 2 * 2**20
-"""Bytes of a body without its code; the API server's database holds 1.5 MiB for an object."""
-
 PIECE = 2**20
 """Bytes that are looked at in one call: a fraction of a millisecond, for other threads wait that long."""
 
@@ -117,8 +114,10 @@ def _decode(body: Any, size: int, kind: Kind, settings: BatchSettings, review: R
         raise UserError(422, problems)
     job = _job(body["job"], kind, (*root, "job"), problems)
     archive = _code_text(body.get("code"), (*root, "code"), problems)
-    if size - len(archive or "") > JOB_LIMIT:
-        raise UserError(413, f"the {kind} without its code is larger than {JOB_LIMIT} bytes")
+    if size - len(archive or "") > settings.job_limit:
+        raise UserError(
+            413, f"the {kind} without its code is larger than {settings.job_limit} bytes (batch.job_limit)"
+        )
     name, generate_name = _names(job["metadata"], kind, (*root, "job", "metadata"), problems)
     profile = _profile(job, kind, (*root, "job"), problems)
     if review is not None:

@@ -139,6 +139,10 @@ class Informer(Generic[V]):
         """Another number whenever anything in the namespace changed; 0 where nothing ever was."""
         return self._view.version(namespace)
 
+    def size(self, namespace: str) -> int:
+        """Bytes of all objects of the namespace."""
+        return self._view.size(namespace)
+
     def learn(self, raw: bytes | msgspec.Raw) -> None:
         """Takes over the API server's answer to our own write, so that its user reads it back at once."""
         self._notify([self._view.learn(bytes(raw))])

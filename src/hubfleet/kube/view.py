@@ -111,6 +111,7 @@ class View(Generic[V]):
         self._items: dict[str, dict[str, Item[V]]] = {}
         self._sorted: dict[str, tuple[Item[V], ...]] = {}
         self._versions: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._changes = 0
         self._forgotten: dict[str, None] = {}  # uids
         self._floors: dict[tuple[str, str], int] = {}  # the last version seen of what was forgotten
@@ -133,6 +134,10 @@ class View(Generic[V]):
     def version(self, namespace: str) -> int:
         """Another number whenever anything in the namespace changed; 0 where nothing ever was."""
         return self._versions.get(namespace, 0)
+
+    def size(self, namespace: str) -> int:
+        """Bytes of all objects of the namespace, as the API server sent them."""
+        return self._sizes.get(namespace, 0)
 
     def read(self, raw: bytes) -> Item[V]:
         """An item from the bytes of an object; raises msgspec.ValidationError where it is none."""
@@ -225,6 +230,7 @@ class View(Generic[V]):
         items = self._items.setdefault(item.namespace, {})
         old = items.get(item.name)
         items[item.name] = item
+        self._grow(item.namespace, len(item.raw) - (len(old.raw) if old is not None else 0))
         self._touch(item.namespace)
         return Change(old, item)
 
@@ -233,8 +239,14 @@ class View(Generic[V]):
         del items[item.name]
         if not items:
             del self._items[item.namespace]
+        self._grow(item.namespace, -len(item.raw))
         self._touch(item.namespace)
         return Change(item, None)
+
+    def _grow(self, namespace: str, by: int) -> None:
+        size = self._sizes.pop(namespace, 0) + by
+        if size:
+            self._sizes[namespace] = size
 
     def _touch(self, namespace: str) -> None:
         # One counter for all namespaces: a number that was given once never comes back.

@@ -29,6 +29,7 @@ from tests.hubfleet.batch.test_manifests import zipped
 from hubfleet.batch.collector import Collector
 from hubfleet.batch.manifests import EXPIRES_LABEL, SUBMISSION_LABEL
 from hubfleet.batch.service import BatchService
+from hubfleet.errors import UserError
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import AlreadyExists, KubeError
 from hubfleet.kube.resources import CONFIGMAPS, JOBS, NAMESPACES, SECRETS
@@ -97,6 +98,23 @@ async def test_a_submission_makes_all_of_its_objects(
     assert answer["metadata"]["name"].startswith("pi-")
     await check_whole(client, person.namespace)
     assert await collect_later(client) == 0
+
+
+async def test_who_has_enough_gets_no_more_until_something_of_it_is_gone(
+    kubeconfig: Path, kube_context: str, person: Person, client: Client
+) -> None:
+    async with opened(kubeconfig, kube_context, user_limit=1) as service:
+        wing = service.on()
+        await wing.jobs.informer.synced()
+        made = json.loads(await wing.submit(user(person), "Job", body("job-0.5")))
+        for kind, name in (("Job", "job-0.5"), ("CronJob", "cronjob-0.5")):
+            with pytest.raises(UserError, match=r"batch\.user_limit") as caught:
+                await wing.submit(user(person), kind, body(name))
+            assert caught.value.status == 403
+        assert len(await objects(client, JOBS, person.namespace)) == 1
+        await wing.delete(user(person), wing.jobs, made["metadata"]["name"])
+        await until(lambda: not any(w.informer.size(person.namespace) for w in (wing.jobs, wing.pods)))
+        await wing.submit(user(person), "Job", body("job-0.5"))
 
 
 @pytest.mark.parametrize("how", ["refuse", "drop", "do-and-drop"])

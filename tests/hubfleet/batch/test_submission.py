@@ -171,7 +171,7 @@ def test_a_profile_is_named_by_label_or_by_variable() -> None:
 )
 def test_however_much_is_wrong_the_answer_is_one_to_read(sent: Any) -> None:
     with pytest.raises(UserError) as caught:
-        decode(sent)
+        decode(sent, settings=BatchSettings(job_limit=2**21))
     assert caught.value.status == 422
     assert 10 < len(json.dumps([caught.value.detail, caught.value.errors])) < 64 * 1024
 
@@ -185,11 +185,11 @@ def test_a_body_that_takes_long_to_decode_is_not_decoded(monkeypatch: pytest.Mon
 
 
 def test_only_the_code_may_be_large() -> None:
-    sent = changed("job.spec.template.spec.containers.0.args", ["x" * submission.JOB_LIMIT])
+    sent = changed("job.spec.template.spec.containers.0.args", ["x" * SETTINGS.job_limit])
     with pytest.raises(UserError) as caught:
         decode(sent)
     assert caught.value.status == 413
-    assert "without its code" in str(caught.value)
+    assert "without its code is larger than 131072 bytes" in str(caught.value)
 
 
 @given(

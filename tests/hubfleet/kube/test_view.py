@@ -131,6 +131,10 @@ class Interleaving(RuleBasedStateMachine):
         self.resume()
 
     @invariant()
+    def knows_its_size(self) -> None:
+        assert self.view.size("ns") == sum(len(item.raw) for item in self.view.items("ns"))
+
+    @invariant()
     def never_goes_back(self) -> None:
         shown = {item.name: (item.uid, item.resource_version) for item in self.view.items("ns")}
         self.vanished |= {uid for uid, _ in self.shown.values()} - {uid for uid, _ in shown.values()}

@@ -28,13 +28,27 @@ Seconds = Annotated[float, Meta(gt=0)]
 Bytes = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[
-    str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="at most 63 lower-case letters, digits and '-', the first and the last no '-'",
+    ),
 ]  # a DNS label: it is part of URLs
-Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
-Listen = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):[0-9]{1,5}$")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+", description="a URL, http://... or https://...")]
+Listen = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):[0-9]{1,5}$",
+        description="host:port, such as 127.0.0.1:8050, [::1]:8050 or, for every interface, :8050",
+    ),
+]
 Quantity = Annotated[
-    str, Meta(pattern=r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[kMGTPE]|[num]|[eE][-+]?[0-9]{1,2})?$")
-]  # of Kubernetes, and not negative
+    str,
+    Meta(
+        pattern=r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[kMGTPE]|[num]|[eE][-+]?[0-9]{1,2})?$",
+        description="a quantity of Kubernetes that is not negative, such as 4, 500m or 16Gi",
+    ),
+]
 Quantities = dict[str, Quantity | Annotated[int, Meta(ge=0)]]
 
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")

@@ -2,8 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
@@ -69,11 +70,11 @@ def problems(data: Any, type_: Any, path: str = "") -> list[str]:
     try:
         msgspec.convert(data, type_, strict=True)
     except msgspec.ValidationError as e:
-        return [_problem(str(e), path)]
+        return [_problem(str(e), path, type_)]
     return []
 
 
-def _problem(message: str, where: str) -> str:
+def _problem(message: str, where: str, type_: Any) -> str:
     text, _, path = message.rpartition(" - at `$")
     if not text:
         text, path = message, ""
@@ -81,7 +82,25 @@ def _problem(message: str, where: str) -> str:
     # msgspec calls every map an object and every list an array: the words of JSON, where people write YAML.
     text = re.sub(r"`object`", "a map", text)
     text = re.sub(r"`array`", "a list", text)
+    if text.startswith("Invalid enum value "):
+        allowed = ", ".join(str(word) for part in _parts(type_) for word in _words(part))
+        text = f"{text.removeprefix('Invalid enum value ')} is none of: {allowed}"
+    for part in _parts(type_):
+        if isinstance(part, msgspec.Meta) and part.pattern and part.description:
+            text = text.replace(f"`str` matching regex {part.pattern!r}", part.description)
     return f"{at}: {text}" if at else text
+
+
+def _parts(type_: Any) -> Iterator[Any]:
+    """A type and what it is made of: the members of a union, the items of a list, what annotates it."""
+    yield type_
+    if _struct(type_) is None and get_origin(type_) is not Literal:
+        for part in (*get_args(type_), *getattr(type_, "__metadata__", ())):
+            yield from _parts(part)
+
+
+def _words(type_: Any) -> tuple[Any, ...]:
+    return get_args(type_) if get_origin(type_) is Literal else ()
 
 
 def _struct(type_: Any) -> type[msgspec.Struct] | None:

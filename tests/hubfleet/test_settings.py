@@ -95,7 +95,30 @@ def test_a_file_says_everything() -> None:
         ("clusters: [{name: a}, {name: a}]", "clusters: a is there twice"),
         ("clusters: [{context: a}]", "clusters[0]: Object missing required field `name`"),
         ("clusters: {name: a}", "clusters: Expected a list, got a map"),
-        ("listen: here", "listen: Expected `str` matching regex"),
+        ("listen: here", "listen: Expected host:port, such as 127.0.0.1:8050"),
+        ("hub: {api_url: hub}", "hub.api_url: Expected a URL, http://... or https://..."),
+        ("clusters: [{name: A}]", "clusters[0].name: Expected at most 63 lower-case letters"),
+        (
+            "tenancy: {quota: {hard: {pods: many}}}",
+            "tenancy.quota.hard.pods: Expected a quantity of Kubernetes",
+        ),
+        (
+            "tenancy: {quota: {groups: {staff: {memory: -1Gi}}}}",
+            "tenancy.quota.groups.staff.memory: Expected a quantity of Kubernetes",
+        ),
+        (
+            "tenancy: {policy: {level: strict}}",
+            "tenancy.policy.level: 'strict' is none of: baseline, restricted",
+        ),
+        (
+            "tenancy: {policy: {groups: {staff: {level: strict}}}}",
+            "tenancy.policy.groups.staff.level: 'strict' is none of: baseline, restricted",
+        ),
+        (
+            "tenancy: {policy: {allow: {volumes: [nfs, hostPath]}}}",
+            "tenancy.policy.allow.volumes[1]: 'hostPath' is none of: awsElasticBlockStore, azureDisk",
+        ),
+        ("log: {level: loud}", "log.level: 'loud' is none of: "),
         ("listen: a:70000", "listen: there is no port 70000"),
         ("tenancy: {manifests: [{kind: Role}]}", "tenancy: manifest 1 needs an apiVersion"),
         ("clusters: [{name: a, in_cluster: true, context: b}]", "clusters[a]: in_cluster excludes context"),

@@ -53,3 +53,7 @@ class SettingsError(Exception):
     def __init__(self, problems: Sequence[str]):
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
+
+
+class HubFailed(Exception):
+    """The Hub does not answer, or not with what was asked for; the words say which, and its URL."""

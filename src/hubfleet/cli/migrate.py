@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hubfleet.cli.settings import config_option, readable_errors
-from hubfleet.errors import SettingsError
+from hubfleet.errors import HubFailed, SettingsError
 from hubfleet.identity.directory import user_names
 from hubfleet.identity.user import User
 from hubfleet.kube.clusters import Cluster, Clusters
@@ -26,7 +26,7 @@ AT_ONCE = 8
 COLUMNS = ("cluster", "user", "namespace", "outcome", "detail")
 
 ATTENTION = 1
-"""The exit code where a line of the report needs somebody's attention, or a cluster did not answer."""
+"""The exit code where a line of the report needs attention, or a cluster or the Hub did not answer."""
 
 
 @click.group()
@@ -65,7 +65,11 @@ def adopt(
             by_name=by_name,
             dry_run=dry_run,
         )
-        findings, failures = asyncio.run(run(settings, adopter, cluster or "", names))
+        try:
+            findings, failures = asyncio.run(run(settings, adopter, cluster or "", names))
+        except HubFailed as e:
+            click.echo(f"the Hub does not tell its users, and --users says none: {e}", err=True)
+            sys.exit(ATTENTION)
     report(findings, failures, dry_run=dry_run)
     if failures or any(finding.outcome not in FINE for finding in findings):
         sys.exit(ATTENTION)

@@ -5,7 +5,7 @@ import ssl
 import aiohttp
 import msgspec
 
-from hubfleet.errors import SettingsError
+from hubfleet.errors import HubFailed, SettingsError
 from hubfleet.identity.hub import tls_of
 from hubfleet.settings import HubSettings
 
@@ -35,7 +35,8 @@ class _Page(msgspec.Struct, frozen=True, rename={"pagination": "_pagination"}):
 async def user_names(settings: HubSettings) -> list[str]:
     """The names of all users, asked with our own token, which needs the scope `list:users`.
 
-    Raises SettingsError with what stands in the way: nothing runs that could try again.
+    Raises SettingsError where the token may not, HubFailed where the Hub does not answer: nothing runs that
+    could try again.
     """
     tls: ssl.SSLContext | None = tls_of(settings)
     connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
@@ -59,14 +60,14 @@ async def _page(session: aiohttp.ClientSession, url: str, offset: int) -> _Page:
         async with session.get(url, params=query, allow_redirects=False) as response:
             body = await response.read()
     except (aiohttp.ClientError, OSError, TimeoutError) as e:
-        raise SettingsError([f"hub.api_url: {url} does not answer: {e or type(e).__name__}"]) from e
+        raise HubFailed(f"{url} (hub.api_url) does not answer: {str(e) or type(e).__name__}") from e
     if response.status in (401, 403):
         raise SettingsError(
             ["hub.api_token: the Hub does not list its users to it: give this service the scope list:users"]
         )
     if response.status != 200:
-        raise SettingsError([f"hub.api_url: {url} answers with HTTP {response.status}"])
+        raise HubFailed(f"{url} (hub.api_url) answers with HTTP {response.status}")
     try:
         return msgspec.json.decode(body, type=_Page)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
-        raise SettingsError([f"hub.api_url: {url} does not answer with users: {e}"]) from e
+        raise HubFailed(f"{url} (hub.api_url) does not answer with users: {e}") from e

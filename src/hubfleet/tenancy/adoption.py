@@ -15,7 +15,7 @@ from hubfleet.kube.budget import Budget
 from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import Conflict, NotFound
 from hubfleet.kube.resources import CRONJOBS, JOBS, NAMESPACES, PODS
-from hubfleet.tenancy.marks import Metadata, Namespace, Owner, claim, made_by_kbatch, stranger
+from hubfleet.tenancy.marks import Metadata, Namespace, Owner, claim, made_by_kbatch, marks, stranger
 from hubfleet.tenancy.naming import (
     LIMIT,
     escape,
@@ -169,19 +169,27 @@ class Adopter:
         self, cluster: Cluster, owner: Owner, name: str, reserved: Collection[str], budget: Budget
     ) -> tuple[Outcome, str]:
         """Whether the user has a namespace under a name that these settings do not lead to."""
-        for scheme, theirs in originals(owner.name).items():
+        for theirs in originals(owner.name).values():
             if theirs == name or is_reserved(theirs, reserved) or not theirs.strip("-"):
                 continue
             found = await _get(cluster, theirs, budget)
-            if found is None or found.is_marked:
+            if found is None:
                 continue
-            outcome, _ = self.judge(found, owner, await _traces(cluster, theirs, budget))
+            traces = Traces() if found.is_marked else await _traces(cluster, theirs, budget)
+            outcome, _ = self.judge(found, owner, traces)
             if outcome is Outcome.ADOPTED and len(theirs) > LIMIT:
                 return Outcome.TOO_LONG, f"{theirs} has {len(theirs)} characters, and a namespace {LIMIT}"
-            if outcome is Outcome.ADOPTED:
-                led = namespace_for(owner.name, owner.kind, scheme, reserved=reserved) == theirs
-                hint = f": tenancy.namespace {scheme!r} leads to it" if led else ", to which nothing leads"
-                return Outcome.ELSEWHERE, f"{theirs} is there{hint}"
+            if outcome in (Outcome.ADOPTED, Outcome.OURS):
+                return Outcome.ELSEWHERE, f"{theirs} is there{_way_to(theirs, owner, reserved)}"
+        # Made here, under other settings: a template's names cannot be guessed, what we make has our labels.
+        labels = ",".join(f"{key}={value}" for key, value in marks(owner, self._hub).items())
+        async for marked in cluster.client.list(NAMESPACES, labels=labels, type=Namespace, budget=budget):
+            if self.judge(marked, owner, Traces())[0] is Outcome.OURS:
+                theirs = marked.metadata.name
+                return (
+                    Outcome.ELSEWHERE,
+                    f"{theirs} is marked as this user's{_way_to(theirs, owner, reserved)}",
+                )
         return Outcome.MISSING, ""
 
     async def _mark(
@@ -199,6 +207,14 @@ def originals(name: str) -> dict[str, str]:
         "multicluster-kubespawner": spawner_namespace(name),
         "{user}": old_kbatch_namespace(name),  # kbatch before 0.5
     }
+
+
+def _way_to(namespace: str, owner: Owner, reserved: Collection[str]) -> str:
+    """What to set so that a namespace is the owner's, as the end of a sentence."""
+    for scheme in ("hubfleet", *originals(owner.name)):
+        if namespace_for(owner.name, owner.kind, scheme, reserved=reserved) == namespace:
+            return f": tenancy.namespace {scheme!r} leads to it"
+    return ", to which no scheme leads: a template of tenancy.namespace may"
 
 
 def _is_key_of(key: str, name: str) -> bool:

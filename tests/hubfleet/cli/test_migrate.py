@@ -1,6 +1,7 @@
 """`hubfleet migrate adopt` on a cluster: what is marked, what is left alone, and what the exit code says."""
 
 import asyncio
+import io
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,8 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from hubfleet.cli.migrate import migrate
-from hubfleet.errors import SettingsError
+from hubfleet.cli.migrate import migrate, report
+from hubfleet.errors import HubFailed, SettingsError
 from hubfleet.identity.directory import user_names
 from hubfleet.identity.user import User
 from hubfleet.kube.client import Client
@@ -20,6 +21,7 @@ from hubfleet.kube.clusters import Cluster
 from hubfleet.kube.errors import NotFound
 from hubfleet.kube.resources import CRONJOBS, NAMESPACES
 from hubfleet.settings import HubSettings, TenancySettings
+from hubfleet.tenancy.adoption import Finding, Outcome
 from hubfleet.tenancy.naming import kbatch_namespace
 from hubfleet.tenancy.provisioning import Namespaces
 
@@ -41,14 +43,16 @@ class Site:
         return name
 
     async def adopt(
-        self, *arguments: str, users: list[str], **settings: Any
+        self, *arguments: str, users: list[str] | None, **settings: Any
     ) -> tuple[Result, dict[str, str]]:
         """The result, and what became of each user."""
         config = self._directory / "hubfleet.yaml"
         config.write_text(yaml.safe_dump({"clusters": [self._cluster], "hub": {"name": "ours"}, **settings}))
-        path = self._directory / "users"
-        path.write_text("\n".join([*users, "", ""]))
-        command = ["adopt", "--config", str(config), "--users", str(path), *arguments]
+        command = ["adopt", "--config", str(config), *arguments]
+        if users is not None:
+            path = self._directory / "users"
+            path.write_text("\n".join([*users, "", ""]))
+            command += ["--users", str(path)]
         result = await asyncio.to_thread(CliRunner().invoke, migrate, command)
         rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
         return result, {row[1]: row[3] for row in rows}
@@ -140,6 +144,28 @@ async def test_a_namespace_to_which_the_settings_do_not_lead_is_pointed_at(site:
     assert "has 56 characters, and a namespace 51" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("scheme", "hint"),
+    [
+        ("hubfleet", "tenancy.namespace 'hubfleet' leads to it"),
+        ("multicluster-kubespawner", "tenancy.namespace 'multicluster-kubespawner' leads to it"),
+        ("lab-{user}", "a template of tenancy.namespace may"),
+    ],
+)
+async def test_a_namespace_that_was_made_under_another_scheme_is_pointed_at(
+    site: Site, scheme: str, hint: str
+) -> None:
+    ada, eve = User(name=f"ada-{site.tag}"), User(name=f"eve-{site.tag}")
+    cluster = Cluster(site.client.name, site.client, "default")
+    made = await Namespaces(TenancySettings(namespace=scheme), hub="ours").ensure(cluster, ada)
+    theirs = await Namespaces(TenancySettings(namespace=scheme), hub="theirs").ensure(cluster, eve)
+    site.made += [made, theirs]
+    result, outcomes = await site.adopt(users=[ada.name, eve.name], **KBATCH)
+    assert outcomes == {ada.name: "other name", eve.name: "missing"}
+    assert made in result.stdout and hint in result.stdout
+    assert result.exit_code == 1
+
+
 async def test_a_cluster_that_does_not_answer_is_a_failure_of_its_own(site: Site, tmp_path: Path) -> None:
     config = {
         "clusters": [{"name": "dead", "cluster": {"server": "https://127.0.0.1:9"}}],
@@ -184,5 +210,37 @@ async def test_the_hub_does_not_list_its_users_to_everybody(jupyterhub: Any) -> 
     settings = HubSettings(api_url=jupyterhub.api_url, api_token=jupyterhub.service_token)
     with pytest.raises(SettingsError, match="give this service the scope list:users"):
         await user_names(settings)
-    with pytest.raises(SettingsError, match=r"127\.0\.0\.1:9.* does not answer"):
+    with pytest.raises(HubFailed, match=r"127\.0\.0\.1:9.* does not answer"):
         await user_names(HubSettings(api_url="http://127.0.0.1:9/hub/api"))
+
+
+async def test_a_hub_that_does_not_answer_is_no_matter_of_wrong_settings(site: Site) -> None:
+    hub = {"name": "ours", "api_url": "http://127.0.0.1:9/hub/api", "api_token": "t"}
+    result, _ = await site.adopt(users=None, hub=hub)
+    assert result.exit_code == 1
+    assert "the Hub does not tell its users" in result.stderr
+    assert "http://127.0.0.1:9/hub/api/users (hub.api_url) does not answer" in result.stderr
+    assert "settings" not in result.stderr
+    assert not result.stdout
+
+
+def test_on_a_terminal_the_report_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    findings = [
+        Finding("west", "ada", "hubfleet-ada", Outcome.OURS),
+        Finding("west", "somebody-else", "hubfleet-somebody-else", Outcome.UNPROVEN, "nothing says whose"),
+    ]
+    for terminal, starts in ((Terminal(), True), (io.StringIO(), False)):
+        with monkeypatch.context() as patch:
+            patch.setenv("TERM", "xterm")
+            patch.setenv("COLUMNS", "100")
+            patch.setenv("NO_COLOR", "1")
+            patch.setattr("sys.stdout", terminal)
+            report(findings, [], dry_run=False)
+        lines = [line for line in terminal.getvalue().splitlines() if "hubfleet-" in line]
+        assert len(lines) == len(findings)
+        assert (lines[0].index("hubfleet-") == lines[1].index("hubfleet-")) is starts
+        assert any("\t" in line for line in lines) is not starts

@@ -21,7 +21,7 @@ from hubfleet.hubproxy.acknowledgement import Acknowledger, Conditions, Probe, T
 from hubfleet.hubproxy.activity import Unknown
 from hubfleet.hubproxy.handlers import PREFIX, ProxyApi, not_yet
 from hubfleet.hubproxy.repair import Repair
-from hubfleet.hubproxy.rights import Rights, rights_on
+from hubfleet.hubproxy.rights import Rights, rights_on, watchable
 from hubfleet.hubproxy.service import RouteService
 from hubfleet.hubproxy.store import Carrier, RouteStore, reader
 from hubfleet.hubproxy.writing import Applying, Swapping, Writer
@@ -245,8 +245,7 @@ class Proxy:
         """Of those kinds that we may watch."""
         return {
             kind: Informer(cluster.client, kind, bytes, namespace=naming.namespace, labels=naming.selector)
-            for kind in backend.part_kinds
-            if (await rights_on(cluster.client, kind, naming.namespace, budget)).watch
+            for kind in await watchable(cluster.client, backend.part_kinds, naming.namespace, budget)
         }
 
 

@@ -61,7 +61,7 @@ class ProxyApi:
         self._target_of = target_of
         self._token = token.encode()
         self._host_routing = host_routing
-        self._page: tuple[object, bytes] | None = None
+        self._page: tuple[int, bytes] = (-1, NOTHING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP
@@ -116,9 +116,10 @@ class ProxyApi:
             return _encoded(idle)
         if seen:
             return _encoded({key: self._told(route, seen) for key, route in routes.items()})
-        if self._page is None or self._page[0] is not routes:
+        version = self._service.store.version
+        if self._page[0] != version:
             page = msgspec.json.encode({key: route.answer() for key, route in routes.items()})
-            self._page = routes, page
+            self._page = version, page
         return 200, "application/json", self._page[1]
 
     def _told(self, route: Route, seen: Mapping[str, datetime] | None = None) -> dict[str, Any]:

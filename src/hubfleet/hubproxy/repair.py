@@ -28,6 +28,7 @@ from hubfleet.kube.errors import KubeError, NotFound
 from hubfleet.kube.informer import Informer
 from hubfleet.kube.resources import Resource
 from hubfleet.kube.view import Change, Item
+from hubfleet.routing.istio import SUFFIX
 from hubfleet.routing.route import PART_OF, SHAPE, Object, Route, covers
 from hubfleet.routing.routespec import Routespec
 
@@ -38,6 +39,9 @@ SETTLING = 0.2
 
 REMOVAL = 5.0
 """Seconds after which an object that is marked as removed was left behind by whoever marked it."""
+
+ABANDONED = 15.0
+"""Seconds after which a successor's maker is dead: longer than any request to a cluster takes."""
 
 ROUND = 300.0
 """Seconds between two looks at everything."""
@@ -75,6 +79,7 @@ class Repair:
         self._lost: dict[str, tuple[Route, ...]] = {}  # what carriers had when they were last seen whole
         self._due: dict[str, float] = {}  # names of carriers, and when to look at them
         self._again: dict[str, tuple[float, float]] = {}  # when each was repaired, and the pause after it
+        self._waiting: dict[str, float] = {}  # uids of successors, and when we first saw them
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ends: list[Callable[[], None]] = []
@@ -189,6 +194,9 @@ class Repair:
         if item is None:
             return await self._bring_back(name, budget)
         carrier = item.value
+        if self._store.is_successor(item):
+            return await self._abandoned(item, budget)
+        self._waiting.pop(item.uid, None)
         if carrier.inherited:
             return await self._take_over(item, budget)
         if not carrier.workload or carrier.shape > SHAPE:
@@ -197,12 +205,23 @@ class Repair:
             await self._writer.drop(item, budget)
             return True
         if carrier.workload == "route-head":
-            return await self._heads(budget)
+            return await self._heads(budget, item)
         routes = carrier.routes
         if not carrier.intact and name in self._lost:
             routes = self._lost[name]
             log.warning("somebody edited a route's annotation: it is as it was again", name=name)
         return await self._settle(routes, budget)
+
+    async def _abandoned(self, item: Item[Carrier], budget: Budget) -> bool:
+        """Takes away a successor whose maker died before it could delete what it was to replace."""
+        now = self._clock()
+        since = self._waiting.setdefault(item.uid, now)
+        if now - since < ABANDONED:
+            self._look(item.name, ABANDONED - (now - since))
+            return False
+        del self._waiting[item.uid]
+        await self._writer.drop(item, budget)
+        return True
 
     async def _bring_back(self, name: str, budget: Budget) -> bool:
         routes = self._lost.pop(name, None)
@@ -236,31 +255,25 @@ class Repair:
         wrote = await self._service.change(bucket, changes, budget)
         for host in {route.spec.host for route in routes}:
             if self._backend.has_heads(host):
-                wrote |= await self._heads_of(host, budget)
+                wrote |= await self._service.put_heads(host, budget)
         for route in routes:
             for part in self._backend.parts(route):
                 wrote |= await self._part(part, budget)
         await self._collect(bucket.name, budget)
         return wrote
 
-    async def _heads(self, budget: Budget) -> bool:
+    async def _heads(self, budget: Budget, item: Item[Carrier] | None = None) -> bool:
+        """The heads of all hosts; `item` is one that may be of none."""
         wrote = False
+        known = set()
         for host in self._store.hosts():
             if self._backend.has_heads(host):
-                wrote |= await self._heads_of(host, budget)
+                known |= {*self._backend.head_names(host)}
+                wrote |= await self._service.put_heads(host, budget)
+        if item is not None and item.name.removesuffix(SUFFIX) not in known:
+            await self._writer.drop(item, budget)
+            wrote = True
         return wrote
-
-    async def _heads_of(self, host: str, budget: Budget) -> bool:
-        buckets, default = self._service.buckets(host), self._service.default()
-        wanted = self._backend.heads(host, buckets, default)
-        held = [self._store.carrier(obj["metadata"]["name"]) for obj in wanted]
-        if all(
-            item is not None and self._service.is_intact(item, obj)
-            for item, obj in zip(held, wanted, strict=True)
-        ):
-            return False
-        await self._service.put_heads(host, buckets, default, budget)
-        return True
 
     async def _part(self, obj: Object, budget: Budget) -> bool:
         """A part that is gone or was changed: being of one route and one target, it has one right form."""

@@ -1,5 +1,7 @@
 """What our account may do with the objects that carry routes: it decides how they are read and written."""
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 
@@ -36,6 +38,20 @@ async def rights_on(client: Client, resource: Resource, namespace: str, budget: 
             namespace=namespace,
         )
     return Rights(watch, patch)
+
+
+async def watchable(
+    client: Client, kinds: Sequence[Resource], namespace: str, budget: Budget
+) -> list[Resource]:
+    """Those of the kinds that routes lean on that we may watch, and so repair."""
+    may = [kind for kind in kinds if await _may(client, kind, namespace, "watch", budget)]
+    if missing := [kind.key for kind in kinds if kind not in may]:
+        log.info(
+            "without the right to watch them, what others change of these is not repaired",
+            kinds=missing,
+            namespace=namespace,
+        )
+    return may
 
 
 async def _may(client: Client, resource: Resource, namespace: str, verb: str, budget: Budget) -> bool:

@@ -6,7 +6,8 @@ be the one who does it: whoever dies in between leaves what the next POST or the
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import random
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -32,11 +33,14 @@ from hubfleet.tenancy.naming import username_label
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS = 20
-"""Writes of one carrier that others may spoil; each of them is a success of somebody's."""
+LONGEST_PAUSE = 0.2
+"""Seconds between two attempts to write what others are writing, too."""
 
 REMEMBERED = 1024
 """Routes that the Hub removed and that are known as such: more than anybody deletes by hand meanwhile."""
+
+DEFAULT = Routespec("/")
+"""The route of every host and path."""
 
 Changes = Mapping[Routespec, Route | None]
 """What is to become of some routes of one bucket; None: they go."""
@@ -151,7 +155,7 @@ class RouteService:
         return {} if item is None or item.value.removed else {r.spec: r for r in item.value.routes}
 
     async def _put_carrier(self, bucket: Bucket, changes: Changes, budget: Budget) -> bool:
-        for _ in range(ATTEMPTS):
+        for pause in pauses(budget):
             item = self.store.carrier(bucket.name)
             held = self._held(bucket)
             wanted = {spec: route for spec, route in {**held, **changes}.items() if route is not None}
@@ -167,8 +171,7 @@ class RouteService:
                     return False
                 return True
             except Stale:
-                if budget.expired:
-                    break
+                await asyncio.sleep(pause)
         raise UserError(503, "The routes are being changed by too many at once", retry_after=1.0)
 
     async def _emptied(
@@ -177,8 +180,7 @@ class RouteService:
         # The head lets go first, so that it never refers to what is not there.
         host = next(iter(changes)).host
         if self.backend.has_heads(host):
-            others = [b for b in self.buckets(host) if b.name != bucket.name]
-            await self.put_heads(host, others, self._default(changes), budget)
+            await self.put_heads(host, budget, without=bucket.name)
         if routes:
             await self._writer.remove(self._made(bucket.name, routes), item, budget)
         else:
@@ -200,53 +202,55 @@ class RouteService:
 
     # Heads
 
-    def buckets(self, host: str) -> list[Bucket]:
-        return self.store.buckets(host, self.backend.bucket)
-
-    def default(self) -> Route | None:
-        """The route of every host and path."""
-        return self.store.route(Routespec("/"))
-
-    def _default(self, changes: Changes) -> Route | None:
-        default = Routespec("/")
-        return changes[default] if default in changes else self.default()
-
     async def _heads_after(self, changes: Changes, before: Changes, budget: Budget) -> None:
         """The heads of the hosts whose routes changed; of all hosts, where the default route did."""
         hosts = {spec.host for spec in changes}
-        if Routespec("/") in changes and before[Routespec("/")] != changes[Routespec("/")]:
+        if DEFAULT in changes and before[DEFAULT] != changes[DEFAULT]:
             hosts |= set(self.store.hosts())
         for host in sorted(hosts):
             if self.backend.has_heads(host):
-                await self.put_heads(host, self.buckets(host), self.default(), budget)
+                await self.put_heads(host, budget)
 
-    async def put_heads(
-        self, host: str, buckets: Sequence[Bucket], default: Route | None, budget: Budget
-    ) -> None:
-        """Writes the heads of a host that are not what they should be, and deletes what should not be."""
-        known = self.backend.head_names(host)
+    def heads(self, host: str, *, without: str = "") -> dict[str, Object]:
+        """What the heads of a host should be, by name, once the bucket `without` is gone."""
+        buckets = [b for b in self.store.buckets(host, self.backend.bucket) if b.name != without]
+        default = self.store.route(DEFAULT)
+        if default is not None and self.backend.bucket(DEFAULT).name == without:
+            default = None
+        return {o["metadata"]["name"]: o for o in self.backend.heads(host, buckets, default)}
+
+    async def put_heads(self, host: str, budget: Budget, *, without: str = "") -> bool:
+        """Writes the heads of a host that are not what they should be, and deletes what should not be.
+
+        Returns whether there was anything to do.
+        """
+        wrote = False
         async with self._turn(f"head of {host}"):
-            for attempt in range(ATTEMPTS):
-                wanted = {o["metadata"]["name"]: o for o in self.backend.heads(host, buckets, default)}
+            for pause in pauses(budget):
+                # Anew each time: while we waited for our turn there were others, with buckets of their own.
+                wanted = self.heads(host, without=without)
                 try:
-                    for name in known:
+                    for name in self.backend.head_names(host):
                         held = self.store.carrier(name)
-                        if name in wanted:
-                            obj = wanted[name]
-                            if held is None or not self.is_intact(held, obj):
-                                await self._writer.put(obj, held, budget)
-                        elif held is not None:
+                        obj = wanted.get(name)
+                        if obj is not None and (held is None or not self.is_intact(held, obj)):
+                            await self._writer.put(obj, held, budget)
+                            wrote = True
+                        elif obj is None and held is not None:
                             await self._writer.drop(held, budget)
-                    return
+                            wrote = True
+                    return wrote
                 except Stale:
                     # Another replica wrote it, for a bucket that we may not have heard of.
+                    await asyncio.sleep(pause)
                     await self._relist(budget)
-                    if attempt:
-                        buckets, default = self.buckets(host), self.default()
         raise UserError(503, "The routes are being changed by too many at once", retry_after=1.0)
 
     async def _relist(self, budget: Budget) -> None:
         source = self.store.source
+        if isinstance(source, Poller):
+            await source.refresh(budget, fresh=0.0)
+            return
         async for raw in self._client.list(
             self.backend.kind,
             self.store.namespace,
@@ -339,6 +343,14 @@ class RouteService:
                 self._turns[name] = lock, users - 1
             else:
                 del self._turns[name]
+
+
+def pauses(budget: Budget) -> Iterator[float]:
+    """One for each attempt, until the budget is spent; spread, or those who met would meet again."""
+    longest = 0.005
+    while not budget.expired:
+        yield random.uniform(0.0, longest)  # noqa: S311
+        longest = min(2 * longest, LONGEST_PAUSE)
 
 
 def key(obj: Object) -> tuple[str, str, str]:

@@ -1,11 +1,12 @@
 """The routes that are in force, read from the objects that carry them: there is no other truth.
 
 An index over an informer's copy, kept up to date by its changes. For a moment a route may be in two objects:
-a carrier and its successor, or ours and one of jupyterhub-istio-proxy's. The newest wins.
+a carrier and its successor, of which the older one counts, or ours and one of jupyterhub-istio-proxy's, of
+which the newer one does.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +26,7 @@ TargetOf = Callable[[str], Target]
 
 
 class _Metadata(msgspec.Struct, frozen=True):
+    creationTimestamp: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 
@@ -39,7 +41,7 @@ class Carrier(msgspec.Struct, frozen=True):
     """What we read from an object. `workload` is "" where it is not ours.
 
     `intact`: the routes are as hubfleet wrote them; `removed`: the Hub took all of them away; `inherited`: of
-    jupyterhub-istio-proxy; `shape` is the version of the form that hubfleet gave it.
+    jupyterhub-istio-proxy; `shape` is the version of the form that hubfleet gave it, `born` when it was made.
     """
 
     workload: str
@@ -48,6 +50,7 @@ class Carrier(msgspec.Struct, frozen=True):
     removed: bool
     inherited: bool
     shape: int
+    born: str
     spec: msgspec.Raw
     status: msgspec.Raw
 
@@ -80,7 +83,15 @@ def reader(hub: str, target_of: TargetOf, inherit_prefix: str = "") -> Callable[
             intact = sign.partition(".")[2] == seal(text).partition(".")[2]
             removed = REMOVED in annotations
             return Carrier(
-                labels[WORKLOAD], routes, intact, removed, False, shape_of(sign), obj.spec, obj.status
+                labels[WORKLOAD],
+                routes,
+                intact,
+                removed,
+                False,
+                shape_of(sign),
+                obj.metadata.creationTimestamp,
+                obj.spec,
+                obj.status,
             )
         routes = ()
         inherited = istio.inherited(annotations, inherit_prefix) if inherit_prefix else None
@@ -90,7 +101,8 @@ def reader(hub: str, target_of: TargetOf, inherit_prefix: str = "") -> Callable[
                 routes = (route(Carried(path, url, data)),)
             except ValueError:
                 inherited = None  # it leads nowhere that we could lead to: it stays as it is
-        return Carrier("", routes, True, False, inherited is not None, 0, obj.spec, obj.status)
+        born = obj.metadata.creationTimestamp
+        return Carrier("", routes, True, False, inherited is not None, 0, born, obj.spec, obj.status)
 
     return read
 
@@ -101,38 +113,43 @@ class RouteStore:
     def __init__(self, source: Informer[Carrier], namespace: str):
         self.source = source
         self.namespace = namespace
-        self._by_spec: dict[Routespec, list[Item[Carrier]]] = {}
+        self._claims: dict[Routespec, list[tuple[Item[Carrier], Route]]] = {}  # all objects that have it
+        self._routes: dict[str, Route] = {}  # by key, the claim that counts
         self._by_host: dict[str, set[Routespec]] = {}
         self._news = asyncio.Event()
-        self._page: tuple[int, dict[str, Route]] | None = None
+        self.version = 0  # another one whenever any route changed
         self._end = source.subscribe(self._changed)
 
     def route(self, spec: Routespec) -> Route | None:
         """The route of this very spec."""
-        item = self.item(spec)
-        return None if item is None else _route_in(item, spec)
+        return self._routes.get(spec.key)
+
+    def all(self) -> dict[str, Route]:
+        """Every route, by its key in CHP's API: not a copy."""
+        return self._routes
 
     def item(self, spec: Routespec) -> Item[Carrier] | None:
         """The object that carries it."""
-        return max(self._by_spec.get(spec, ()), key=lambda item: item.resource_version, default=None)
+        claims = self._claims.get(spec)
+        return None if claims is None else self._best(claims)[0]
 
     def inherited(self, spec: Routespec) -> list[Item[Carrier]]:
         """The objects of jupyterhub-istio-proxy for it."""
-        return [item for item in self._by_spec.get(spec, ()) if item.value.inherited]
+        return [item for item, _ in self._claims.get(spec, ()) if item.value.inherited]
 
     def carrier(self, name: str) -> Item[Carrier] | None:
-        """The object that goes by a name of ours, or its successor."""
-        names = (name, name + SUFFIX)
-        found = [item for n in names if (item := self.source.get(self.namespace, n)) is not None]
-        return max(found, key=lambda item: item.resource_version, default=None)
+        """The object that goes by a name of ours; of it and its successor the older one.
 
-    def all(self) -> dict[str, Route]:
-        """Every route, by its key in CHP's API; the same object until something changes."""
-        version = self.source.version(self.namespace)
-        if self._page is None or self._page[0] != version:
-            found = {spec.key: route for spec in self._by_spec if (route := self.route(spec)) is not None}
-            self._page = version, found
-        return self._page[1]
+        A successor counts once it is alone: see hubproxy.writing.
+        """
+        one, other = (self.source.get(self.namespace, n) for n in (name, name + SUFFIX))
+        if one is None or other is None:
+            return one or other
+        return min(one, other, key=_age)
+
+    def is_successor(self, item: Item[Carrier]) -> bool:
+        """Whether the object that it is to replace is still there."""
+        return bool(item.value.workload) and self.carrier(item.name.removesuffix(SUFFIX)) is not item
 
     async def changed(self, seconds: float) -> None:
         """Waits for any change, and at most that long."""
@@ -151,34 +168,46 @@ class RouteStore:
             {
                 bucket_of(spec)
                 for spec in self._by_host.get(host, ())
-                if any(not item.value.inherited for item in self._by_spec[spec])
+                if any(not item.value.inherited for item, _ in self._claims[spec])
             }
         )
 
     def __len__(self) -> int:
-        return len(self._by_spec)
+        return len(self._routes)
+
+    def _best(self, claims: list[tuple[Item[Carrier], Route]]) -> tuple[Item[Carrier], Route]:
+        if len(claims) == 1:
+            return claims[0]
+        counting = [claim for claim in claims if not self.is_successor(claim[0])] or claims
+        return max(counting, key=lambda claim: claim[0].resource_version)
 
     def _changed(self, change: Change[Carrier]) -> None:
+        touched: set[Routespec] = set()
+        old, new = change.old, change.new
+        if old is not None and not old.value.removed:
+            for route in old.value.routes:
+                claims = self._claims.get(route.spec, [])
+                claims[:] = [claim for claim in claims if claim[0] is not old]
+                touched.add(route.spec)
+        if new is not None and not new.value.removed:
+            for route in new.value.routes:
+                self._claims.setdefault(route.spec, []).append((new, route))
+                touched.add(route.spec)
+        for spec in touched:
+            if left := self._claims.get(spec):
+                self._routes[spec.key] = self._best(left)[1]
+                self._by_host.setdefault(spec.host, set()).add(spec)
+            else:
+                self._claims.pop(spec, None)
+                self._routes.pop(spec.key, None)
+                of_host = self._by_host.get(spec.host, set())
+                of_host.discard(spec)
+                if not of_host:
+                    self._by_host.pop(spec.host, None)
+        self.version += 1
         self._news.set()
         self._news = asyncio.Event()
-        if change.old is not None:
-            for spec in _specs(change.old):
-                items = self._by_spec[spec]
-                items[:] = [item for item in items if item is not change.old]
-                if not items:
-                    del self._by_spec[spec]
-                    self._by_host[spec.host].discard(spec)
-                    if not self._by_host[spec.host]:
-                        del self._by_host[spec.host]
-        if change.new is not None:
-            for spec in _specs(change.new):
-                self._by_spec.setdefault(spec, []).append(change.new)
-                self._by_host.setdefault(spec.host, set()).add(spec)
 
 
-def _specs(item: Item[Carrier]) -> Iterable[Routespec]:
-    return () if item.value.removed else {route.spec for route in item.value.routes}
-
-
-def _route_in(item: Item[Carrier], spec: Routespec) -> Route | None:
-    return next((route for route in item.value.routes if route.spec == spec), None)
+def _age(item: Item[Carrier]) -> tuple[str, int]:
+    return item.value.born, item.resource_version

@@ -6,10 +6,14 @@ the version that it is based on, and a stale one comes back as `Stale`.
 
 Without that right (jupyterhub-istio-proxy's documented role has list, get, create and delete) an object is
 never changed. Its successor is created under the other one of two names, and then it is deleted: the gateway
-has at least one of them at any moment, and of several writers one gets the name. The others are told `Stale`.
+has at least one of them at any moment. As long as both are there the older one counts, for a successor may be
+made of what was no longer so: of several writers one gets the name, and has replaced the object when it is
+the one who deleted it. The others are told `Stale`, as is whoever finds that somebody else was first; the
+successor is then taken back. (One whose maker died is taken away by the repair.)
 """
 
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -60,7 +64,9 @@ class _Common:
             raise Stale from e
         self._source.learn(raw)
 
-    async def _delete(self, held: Item[Any], budget: Budget, version: int | None = None) -> None:
+    async def _delete(self, held: Item[Any], budget: Budget, version: int | None = None) -> bool:
+        """Whether it was still there."""
+        there = True
         try:
             answer = await self._client.delete(
                 self._resource,
@@ -71,15 +77,16 @@ class _Common:
                 budget=budget,
             )
         except NotFound:
-            pass
+            there = False
         except Conflict as e:
             await self._read(held.name, budget)
             raise Stale from e
         else:
             if answer.get("kind") != "Status":  # a finalizer of somebody's keeps it
                 self._source.learn(msgspec.json.encode(answer))
-                return
+                return there
         self._source.forget(self._namespace, held.name, held.uid)
+        return there
 
     async def _read(self, name: str, budget: Budget) -> None:
         try:
@@ -146,21 +153,44 @@ class Swapping(_Common):
     marks = False
 
     async def put(self, obj: Object, held: Item[Any] | None, budget: Budget) -> None:
-        name = obj["metadata"]["name"]
-        if held is not None and held.name == name:
-            name += SUFFIX
-        await self._create({**obj, "metadata": {**obj["metadata"], "name": name}}, budget)
-        for other in (obj["metadata"]["name"], obj["metadata"]["name"] + SUFFIX):
-            left = self._source.get(self._namespace, other)
-            if other != name and left is not None:
-                await self._delete(left, budget)
+        names = _names(obj)
+        name = names[1] if held is not None and held.name == names[0] else names[0]
+        if self._source.get(self._namespace, name) is not None:
+            await self._again(names, budget)  # somebody else is about to replace it
+        try:
+            await self._create({**obj, "metadata": {**obj["metadata"], "name": name}}, budget)
+        except Stale:
+            await self._again(names, budget)
+        ours = self._source.get(self._namespace, name)
+        if ours is None:
+            raise Stale
+        (other,) = {*names} - {name}
+        with suppress(Stale):
+            if held is not None and await self._delete(held, budget):
+                return  # whatever is made under that name from now on is made of ours
+            await self._read(other, budget)
+        if self._source.get(self._namespace, other) is not None:
+            # What we replaced had been replaced before: ours is made of what was no longer so.
+            with suppress(Stale):
+                await self._delete(ours, budget)
+            raise Stale
 
     async def remove(self, obj: Object, held: Item[Any], budget: Budget) -> None:
-        name = obj["metadata"]["name"]
-        for each in (name, name + SUFFIX):
-            left = self._source.get(self._namespace, each)
-            if left is not None:
-                await self._delete(left, budget)
+        await self._delete(held, budget)
+        (other,) = {*_names(obj)} - {held.name}
+        await self._read(other, budget)
+        if self._source.get(self._namespace, other) is not None:
+            raise Stale  # it was just being replaced: the successor has what is to go
+
+    async def _again(self, names: tuple[str, str], budget: Budget) -> NoReturn:
+        for name in names:
+            await self._read(name, budget)
+        raise Stale
+
+
+def _names(obj: Object) -> tuple[str, str]:
+    name = obj["metadata"]["name"]
+    return name, name + SUFFIX
 
 
 class _VersionOf(msgspec.Struct, rename="camel"):

@@ -1,7 +1,7 @@
 """A local copy of one kind of object where we may list but not watch: it is listed again when it got old.
 
 Less than an informer: what others change is noticed when somebody asks, or within PERIOD; and each list is
-the whole of it. So a list is made at most once in FRESH seconds, however many ask.
+the whole of it. So a list is made at most once in FRESH seconds, however many just read.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ PERIOD = 30.0
 
 
 class Poller(Informer[V]):
-    """As an Informer; `refresh` makes sure that the copy is not older than FRESH."""
+    """As an Informer; `refresh` makes sure that the copy is fresh."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class Poller(Informer[V]):
         self._begun = float("-inf")  # when the last complete list was asked for
         self._wanted = asyncio.Event()
 
-    async def refresh(self, budget: Budget | None = None) -> None:
-        """Waits for a list that was begun at most FRESH seconds ago; raises what stands in the way."""
+    async def refresh(self, budget: Budget | None = None, *, fresh: float = FRESH) -> None:
+        """Waits for a list that was begun at most `fresh` seconds ago; raises what stands in the way."""
         await self.synced(budget)
         budget = budget or Budget(float("inf"))
-        oldest = time.monotonic() - FRESH
+        oldest = time.monotonic() - fresh
         while self._begun < oldest:
             if budget.expired:
                 raise ClusterUnreachable(self.client.name, f"the list of {self.resource.key} is out of date")

@@ -93,13 +93,15 @@ def service_target(objects: Sequence[Object], referrer: Object, backend: Mapping
     assert port in [p["port"] for p in spec["ports"]]
     if spec.get("type") == "ExternalName":
         return f"{spec['externalName']}:{port}"
-    (endpoints,) = [
+    slices = [
         s
         for s in of_kind(here, "EndpointSlice")
-        if s["metadata"]["labels"]["kubernetes.io/service-name"] == name
+        if s["metadata"]["labels"].get("kubernetes.io/service-name") == name
     ]
-    ((address,),) = (e["addresses"] for e in endpoints["endpoints"])
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    addresses = [address for s in slices for e in s["endpoints"] for address in e["addresses"]]
+    if len(addresses) != 1:
+        return f"broken: {len(addresses)} endpoints"
+    return f"[{addresses[0]}]:{port}" if ":" in addresses[0] else f"{addresses[0]}:{port}"
 
 
 def istio(objects: Sequence[Object], host: str, path: str) -> str | None:
@@ -149,7 +151,10 @@ def istio_target(objects: Sequence[Object], destination: Mapping[str, Any]) -> s
     host, port = destination["host"], destination["port"]["number"]
     if found := re.fullmatch(r"([^.]+)\.([^.]+)\.svc\.cluster\.local", host):
         return f"{found[1]}.{found[2]}:{port}"
-    (entry,) = [e for e in of_kind(objects, "ServiceEntry") if host in e["spec"]["hosts"]]
+    entries = [e for e in of_kind(objects, "ServiceEntry") if host in e["spec"]["hosts"]]
+    if len(entries) != 1:
+        return f"broken: {len(entries)} entries"
+    (entry,) = entries
     assert port in [p["number"] for p in entry["spec"]["ports"]]
     address = entry["spec"]["endpoints"][0]["address"]
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

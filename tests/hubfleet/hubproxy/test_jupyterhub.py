@@ -8,7 +8,6 @@ import pytest
 from jupyterhub.httpclient import JupyterHubHTTPClient
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.utils import url_escape_path
-
 from tests.hubfleet.hubproxy.conftest import TOKEN, Proxy, Run
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import structlog
 import yaml
+from tests.hubfleet.account import ROLES
+from tests.hubfleet.hubproxy.conftest import Proxy, Run, eventually
+from tests.hubfleet.hubproxy.test_truth import call, objects_in, served
+from tests.hubfleet.routing import gateways
 
 from hubfleet.kube.client import Client
 from hubfleet.kube.resources import ROLEBINDINGS, SERVICEACCOUNTS, Resource
 from hubfleet.routing.istio import VIRTUALSERVICES
 from hubfleet.settings import ClusterSettings
-from tests.hubfleet.account import ROLES
-from tests.hubfleet.hubproxy.conftest import Proxy, Run, eventually
-from tests.hubfleet.hubproxy.test_truth import call, objects_in, served
-from tests.hubfleet.routing import gateways
 
 OLD = Resource("networking.istio.io", "v1alpha3", "virtualservices", "VirtualService")
 

@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.hubfleet.hubproxy.conftest import Proxy, Run, eventually
+from tests.hubfleet.routing import gateways
 
 from hubfleet.kube.client import Client
 from hubfleet.kube.request import PatchType
@@ -11,8 +13,6 @@ from hubfleet.kube.resources import ENDPOINTSLICES, INGRESSES, SERVICES, Resourc
 from hubfleet.routing.gatewayapi import HTTPROUTES
 from hubfleet.routing.istio import SERVICEENTRIES, VIRTUALSERVICES
 from hubfleet.routing.traefik import INGRESSROUTES, MIDDLEWARES
-from tests.hubfleet.hubproxy.conftest import Proxy, Run, eventually
-from tests.hubfleet.routing import gateways
 
 SERVE: dict[str, tuple[gateways.Serve, tuple[Resource, ...]]] = {
     "gateway-api": (gateways.gateway_api, (HTTPROUTES, SERVICES, ENDPOINTSLICES)),

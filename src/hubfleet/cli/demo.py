@@ -8,6 +8,7 @@ from types import FrameType
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from hubfleet.demo.folder import Folder, folder
 from hubfleet.demo.process import ProcessFailed, free_port
@@ -46,7 +47,10 @@ def demo(*, once: bool, kbatch: Path, node: Path, project: Path, port: int) -> N
         with folder() as place:
             _run(console, place, once, kbatch.absolute(), node.absolute(), project.absolute(), port)
     except (ProcessFailed, StoryFailed) as failure:
-        console.print(f"\n[red]demo: failed[/red]: {failure}", markup=True)
+        # The reason comes last, where people look.
+        if isinstance(failure, ProcessFailed):
+            _show_log(console, failure.name, failure.log)
+        console.print(f"\n[red]demo: failed[/red]: {escape(str(failure))}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("\ndemo: stopped")
@@ -78,13 +82,17 @@ def _run(
             tell(stage, terminal, lambda text: console.print(f"\n[bold]{text}[/bold]"))
         except StoryFailed:
             for process in stage.processes:
-                console.print(f"\n--- the last lines of {process.log.name}\n{process.tail()}", markup=False)
+                _show_log(console, process.name, process.tail())
             raise
         if once:
             console.print("\ndemo: ok")
             return
         _invite(console, stage, kbatch)
         threading.Event().wait()
+
+
+def _show_log(console: Console, name: str, lines: str) -> None:
+    console.print(f"\n--- the last lines of {name}\n{lines}", markup=False, soft_wrap=True)
 
 
 def _invite(console: Console, stage: Stage, kbatch: Path) -> None:

@@ -27,7 +27,12 @@ def free_port(wanted: int = 0) -> int:
 
 
 class ProcessFailed(Exception):
-    """A process ended, or did not come up in time; the message ends with its last lines."""
+    """The process `name` ended, or did not come up in time; `log` are its last lines."""
+
+    def __init__(self, message: str, name: str, log: str):
+        super().__init__(message)
+        self.name = name
+        self.log = log
 
 
 def _die_with_parent() -> None:
@@ -97,10 +102,11 @@ class Process:
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.alive:
-                raise ProcessFailed(f"{self.name} ended:\n{self.tail()}")
+                raise ProcessFailed(f"{self.name} ended", self.name, self.tail())
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")
+                message = f"{self.name} was not ready after {seconds:.0f} s"
+                raise ProcessFailed(message, self.name, self.tail())
             time.sleep(0.05)
 
-    def tail(self, lines: int = 20) -> str:
+    def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -42,7 +42,8 @@ class Terminal(msgspec.Struct):
                 lines.append(line)
                 self.show("  " + line.rstrip())
         if (child.returncode != 0) != fails:
-            raise StoryFailed(f"kbatch {' '.join(arguments)} ended with {child.returncode}")
+            said = f"kbatch {shlex.join(arguments)} ended with {child.returncode}:\n{''.join(lines[-5:])}"
+            raise StoryFailed(said.replace(hide or "\0", "...").rstrip())
         return "".join(lines)
 
     def read(self, *arguments: str) -> Any:

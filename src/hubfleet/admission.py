@@ -7,7 +7,11 @@ flood is turned away in microseconds, and each refusal is held back for a second
 next request when it has the answer to the last one cannot send faster than that.
 
 Requests of whom nobody is known yet count for the address that they come from, and from the moment when the
-Hub has said whose they are for that user.
+Hub has said whose they are for that user. Those without any token, which cost nothing to send, have rates and
+turns of their own, so that they keep out nobody who comes with a token for the first time.
+
+A large body has two turns, one after the other: one of many while it arrives, which takes as long as its
+sender likes, and one of few while it is worked on, which does not.
 """
 
 import asyncio
@@ -43,6 +47,9 @@ An answer counts as one more request for each so many of its bytes: long lists a
 LOG_CHUNK = 4096
 """Bytes of a log that count as one line, for what a line costs hardly depends on its length up to there."""
 
+BODY_GRACE = 5.0
+"""Seconds before it counts how fast a body arrives."""
+
 _VISIT = "hubfleet.visit"
 
 OwnerOf = Callable[[str], Owner | None]
@@ -69,12 +76,17 @@ class Admission:
         self._refusals = 0
         self.settings = settings
         waiting = settings.waiting_requests
-        self.rates = Rates(settings.requests_per_second, settings.request_burst, clock)
+        # Apart, so that addresses, of which anybody may have many, push out nobody who is known.
+        self._rates = {
+            kind: Rates(settings.requests_per_second, settings.request_burst, clock)
+            for kind in ("known", "address", "nobody")
+        }
         self.submission_rates = Rates(settings.submissions_per_second, settings.submission_burst, clock)
-        self.large_rates = Rates(settings.large_body_bytes_per_second, settings.large_body_burst, clock)
+        self.body_rates = Rates(settings.body_bytes_per_second, settings.body_burst, clock)
         self.log_rates = Rates(settings.log_lines_per_second, settings.log_line_burst, clock)
         self.requests = Gate(each=settings.concurrent_requests, waiting=waiting)
         self.submissions = Gate(each=settings.concurrent_submissions, waiting=waiting)
+        self.arriving = Gate(each=1, waiting=waiting, in_all=settings.arriving_bodies)
         self.large = Gate(each=1, waiting=waiting, in_all=settings.large_bodies)
         self.followers = Turns[Owner, object](
             each=settings.followed_logs_per_user, waiting=0, in_all=settings.followed_logs
@@ -85,8 +97,8 @@ class Admission:
         if scope["type"] != ScopeType.HTTP or scope["path"] in QUIET:
             await self._app(scope, receive, send)
             return
-        address = address_of(scope)
-        visit = Visit(self, self._owner(scope) or ("address", address), address)
+        address = address_of(scope, self.settings.trusted_proxies)
+        visit = Visit(self, self._owner(scope, address), address)
         try:
             await visit.enter()
         except Refused as e:
@@ -102,12 +114,18 @@ class Admission:
     def count(self, limit: str) -> None:
         self._metrics.refused.labels(limit).inc()
 
-    def _owner(self, scope: HTTPScope) -> Owner | None:
+    def rates_of(self, owner: Owner) -> Rates:
+        """The rates of requests for owners like this one."""
+        return self._rates.get(owner[0], self._rates["known"])
+
+    def _owner(self, scope: HTTPScope, address: str) -> Owner:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 token = token_in(value.decode("latin-1"))
-                return self._owner_of(token) if token else None
-        return None
+                if token:
+                    return self._owner_of(token) or ("address", address)
+                break
+        return "nobody", address
 
     async def _refuse(self, refused: Refused, send: Send) -> None:
         if self._refusals < HELD_REFUSALS:
@@ -129,19 +147,20 @@ class Admission:
 class Visit:
     """One request's way in, and what it holds until its end."""
 
-    __slots__ = ("_admission", "_following", "_inside", "address", "owner")
+    __slots__ = ("_admission", "_following", "_held", "_inside", "address", "owner")
 
     def __init__(self, admission: Admission, owner: Owner, address: str):
         self._admission = admission
         self.owner = owner
         self.address = address
+        self._held: list[Gate] = []  # of a submission
         self._inside = False
         self._following = False
 
     async def enter(self) -> None:
         """Waits for the rate, then for a turn. Raises Refused."""
         settings = self._admission.settings
-        await self._rate(self._admission.rates, "requests_per_second", "request_burst")
+        await self._rate(self._admission.rates_of(self.owner), "requests_per_second", "request_burst")
         if not await self._admission.requests.enter(self.owner):
             raise self._refused(
                 "concurrent_requests",
@@ -163,48 +182,70 @@ class Visit:
     async def submitting(self, length: int | None) -> AsyncIterator[None]:
         """While a submission is received and made. `length` of its body in bytes, None where it is not said.
 
-        Raises Refused, and UserError 408 where the body takes too long (`receiving`).
+        Inside of it come `receiving` and `received`. Raises Refused.
         """
-        settings = self._admission.settings
-        owner = self.owner
-        await self._rate(self._admission.submission_rates, "submissions_per_second", "submission_burst")
-        gates = [(self._admission.submissions, "concurrent_submissions", settings.concurrent_submissions)]
-        if length is None or length > LARGE:
-            gates.append((self._admission.large, "large_bodies", settings.large_bodies))
-        entered = []
+        admission = self._admission
+        await self._rate(admission.submission_rates, "submissions_per_second", "submission_burst")
         try:
-            for gate, limit, value in gates:
-                if not await gate.enter(owner):
-                    raise self._refused(
-                        limit,
-                        f"{value} submissions at once is the limit, and those before this one take too long",
-                        PATIENCE,
-                    )
-                entered.append(gate)
-            if len(entered) > 1:
-                rates = self._admission.large_rates
-                await self._rate(rates, "large_body_bytes_per_second", "large_body_burst", amount=0.0)
+            await self._hold(admission.submissions, "concurrent_submissions")
+            await self._rate(admission.body_rates, "body_bytes_per_second", "body_burst", amount=0.0)
+            if length is None or length > LARGE:
+                await self._hold(admission.arriving, "arriving_bodies")
             yield
         finally:
-            for gate in reversed(entered):
-                gate.leave(owner)
-
-    def received(self, size: int) -> None:
-        """A body of so many bytes has come; a large one is paid for by those after it."""
-        if size > LARGE:
-            self._admission.large_rates.take(self.owner, size, patience=math.inf)
+            for gate in self._held:
+                gate.leave(self.owner)
+            self._held.clear()
 
     @asynccontextmanager
-    async def receiving(self) -> AsyncIterator[None]:
-        """While a body is received: a sender who is slow on purpose holds what others wait for."""
-        seconds = self._admission.settings.body_seconds
+    async def receiving(self) -> AsyncIterator[Callable[[int], None]]:
+        """While a body is received; tell what it gives how many bytes have come.
+
+        A sender who is slow on purpose holds what others wait for. Raises UserError 408.
+        """
+        settings = self._admission.settings
+        now = asyncio.get_running_loop().time
+        begun, arrived = now(), 0
+
+        def progress(size: int) -> None:
+            nonlocal arrived
+            arrived = size
+            timeout.reschedule(begun + min(settings.body_seconds, BODY_GRACE + size / settings.slowest_body))
+
+        timeout = asyncio.timeout(min(settings.body_seconds, BODY_GRACE))
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            async with timeout:
+                yield progress
         except TimeoutError:
-            raise UserError(
-                408, f"the body did not arrive within {seconds:g} s (limits.body_seconds)"
-            ) from None
+            if BODY_GRACE + arrived / settings.slowest_body < settings.body_seconds:
+                detail = f"slower than {settings.slowest_body} bytes a second (limits.slowest_body)"
+            else:
+                detail = f"for longer than {settings.body_seconds:g} s (limits.body_seconds)"
+            raise UserError(408, f"the body was under way {detail}") from None
+
+    async def received(self, size: int) -> None:
+        """A body of so many bytes has come: those after it pay for it. A large one waits to be worked on.
+
+        What it held while it arrived it gives back when its turn has come: so many large bodies are in
+        memory at once and no more. Raises Refused.
+        """
+        admission = self._admission
+        admission.body_rates.take(self.owner, size, patience=math.inf)
+        if size > LARGE:
+            await self._hold(admission.large, "large_bodies")
+        if admission.arriving in self._held:
+            self._held.remove(admission.arriving)
+            admission.arriving.leave(self.owner)
+
+    async def _hold(self, gate: Gate, limit: str) -> None:
+        if not await gate.enter(self.owner):
+            value = getattr(self._admission.settings, limit)
+            raise self._refused(
+                limit,
+                f"{value} submissions at once is the limit, and those before this one take too long",
+                PATIENCE,
+            )
+        self._held.append(gate)
 
     def follow(self) -> None:
         """From here on it counts as a followed log, and no longer as a request under way. Raises Refused."""
@@ -224,7 +265,7 @@ class Visit:
     def answered(self, size: int) -> None:
         """An answer of so many bytes: a large one costs as much as several, which those after it wait for."""
         if size > LARGE:
-            self._admission.rates.take(self.owner, size / LARGE, patience=math.inf)
+            self._admission.rates_of(self.owner).take(self.owner, size / LARGE, patience=math.inf)
 
     def pace(self, size: int) -> float:
         """Seconds to wait before more of a log than the `size` bytes that were sent now."""
@@ -261,7 +302,9 @@ class Visit:
         return Refused(f"too much at once (limits.{limit}): {detail}", retry_after)
 
     def _who(self) -> str:
-        return "requests without a known token" if self.owner[0] == "address" else "one user"
+        return {"address": "requests with unknown tokens", "nobody": "requests without a token"}.get(
+            self.owner[0], "one user"
+        )
 
 
 def visit_of(scope: Any) -> Visit:
@@ -270,14 +313,17 @@ def visit_of(scope: Any) -> Visit:
     return visit
 
 
-def address_of(scope: HTTPScope) -> str:
-    """Where a request comes from, as its last proxy says, else the peer itself.
+def address_of(scope: HTTPScope, proxies: int = 1) -> str:
+    """Where a request comes from, as the first of our `proxies` says, else the peer itself.
 
-    Who reaches us without a proxy can write any address there: so it is used to be fair to those who are not
-    known yet, and for nothing else.
+    Each proxy adds the address that it was asked from to the end of X-Forwarded-For, so what is before our
+    proxies' entries is whatever the client wrote. Who reaches us without a proxy can write any address there:
+    it is used to be fair to those who are not known yet, and for nothing else.
     """
-    for name, value in scope["headers"]:
-        if name == b"x-forwarded-for":
-            return value.decode("latin-1").rpartition(",")[2].strip()[:64]
+    if proxies:
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        if lines:
+            entries = b",".join(lines).rsplit(b",", proxies)
+            return entries[-proxies:][0].decode("latin-1").strip()[:64]
     client = scope.get("client")
     return client[0] if client else ""

@@ -15,7 +15,8 @@ REMEMBERED = 10_000
 """Owners whose rate is known. The one that was not seen for longest is forgotten first."""
 
 Owner = tuple[str, str]
-"""`("user" or "service", name)`, or `("address", address)`."""
+"""`("user" or "service", name)`; where nobody is known, `("address", address)` with a token and
+`("nobody", address)` without."""
 
 
 class Refused(UserError):

@@ -269,15 +269,18 @@ class LimitSettings(Base, frozen=True):
     submissions_per_second: Annotated[float, Meta(gt=0)] = 20.0  # of one user, in the long run
     submission_burst: Count = 200  # that many at once, after a rest
     concurrent_submissions: Count = 8  # of one user, of the requests under way
-    large_bodies: Count = 4  # bodies of more than 256 KiB at once, of all users; one of each
-    large_body_bytes_per_second: Bytes = 8 * 2**20  # of one user, in the long run
-    large_body_burst: Bytes = 64 * 2**20  # bytes at once, after a rest
+    body_bytes_per_second: Bytes = 8 * 2**20  # of one user's submissions, in the long run
+    body_burst: Bytes = 64 * 2**20  # bytes at once, after a rest
     body_seconds: Seconds = 60.0  # for a body to arrive
+    slowest_body: Bytes = 16 * 1024  # bytes a second that a body arrives with, after 5 s
+    arriving_bodies: Count = 16  # bodies of more than 256 KiB that arrive, of all users; one of each
+    large_bodies: Count = 4  # bodies of more than 256 KiB in work, of all users; one of each
     followed_logs_per_user: Count = 1000
     followed_logs: Count = 5000  # of all users; about 100 KiB of memory each
     log_lines_per_second: Annotated[float, Meta(gt=0)] = 5000.0  # of all followed logs of one user
     log_line_burst: Count = 20_000
     unknown_tokens_per_second: Annotated[float, Meta(gt=0)] = 50.0  # that the Hub is asked about
+    trusted_proxies: Annotated[int, Meta(ge=0)] = 1  # before us, each of which adds to X-Forwarded-For
 
 
 class LogSettings(Base, frozen=True):

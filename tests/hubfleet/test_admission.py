@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hubfleet import admission
 from hubfleet.admission import LARGE, Admission, Visit, address_of, visit_of
 from hubfleet.errors import UserError
-from hubfleet.gates import Gate, Rates, Refused
+from hubfleet.gates import REMEMBERED, Gate, Rates, Refused
 from hubfleet.metrics import Metrics
 from hubfleet.settings import LimitSettings
 
@@ -133,6 +134,29 @@ async def test_who_is_not_known_counts_for_the_address_and_then_for_themselves()
     assert (await house.call("alice"))[0] == 429
 
 
+async def test_who_comes_without_a_token_keeps_out_nobody_who_has_one() -> None:
+    house = House(requests_per_second=0.01, request_burst=2, concurrent_requests=1, waiting_requests=0)
+    flood = asyncio.create_task(house.call(""))
+    await settle()
+    assert [(await house.call(""))[0] for _ in range(3)] == [429] * 3
+    new = asyncio.create_task(house.call("new"))
+    await settle()
+    assert [visit.owner for visit in house.inside] == [("nobody", "10.0.0.9"), ("address", "10.0.0.9")]
+    house.door.set()
+    assert [(await call)[0] for call in (flood, new)] == [200, 200]
+    assert "requests without a token" in (await house.call(""))[2]["detail"]
+
+
+async def test_many_addresses_do_not_make_us_forget_a_users_rate() -> None:
+    house = House(requests_per_second=0.01, request_burst=1)
+    house.door.set()
+    assert (await house.call("alice"))[0] == 200
+    for kind in ("address", "nobody"):
+        for number in range(REMEMBERED + 1):
+            house.admission.rates_of((kind, str(number))).take((kind, str(number)))
+    assert (await house.call("alice"))[0] == 429
+
+
 async def test_probes_are_always_answered() -> None:
     house = House(requests_per_second=0.01, request_burst=1)
     house.door.set()
@@ -162,36 +186,86 @@ async def test_a_followed_log_is_no_request_under_way_and_has_a_limit_of_its_own
 
 
 async def test_large_bodies_wait_for_each_other_and_small_ones_for_neither() -> None:
-    house = House(large_bodies=2, large_body_bytes_per_second=1, large_body_burst=4 * LARGE)
-    receiving: list[tuple[str, int | None]] = []
+    house = House(large_bodies=2)
+    working: list[tuple[str, int]] = []
     door = asyncio.Event()
 
-    async def send(who: tuple[str, str], length: int | None) -> None:
+    async def send(who: tuple[str, str], length: int) -> None:
         visit = Visit(house.admission, who, "")
-        async with visit.submitting(length), visit.receiving():
-            receiving.append((who[1], length))
+        async with visit.submitting(length):
+            async with visit.receiving() as progress:
+                progress(length)
+            await visit.received(length)
+            working.append((who[1], length))
             await door.wait()
-        visit.received(length or 0)
 
-    tasks = [
-        asyncio.create_task(send(who, length))
-        for who, length in [
-            (ALICE, LARGE + 1),
-            (ALICE, None),
-            (ALICE, 5),
-            (BOB, 4 * LARGE),
-            (("user", "c"), None),
-        ]
-    ]
+    sent = [(ALICE, LARGE + 1), (ALICE, LARGE + 2), (ALICE, 5), (BOB, 4 * LARGE), (("user", "c"), LARGE + 1)]
+    tasks = [asyncio.create_task(send(*each)) for each in sent]
     await settle()
-    assert receiving == [("alice", LARGE + 1), ("alice", 5), ("bob", 4 * LARGE)]
+    assert working == [("alice", LARGE + 1), ("alice", 5), ("bob", 4 * LARGE)]
     door.set()
     await asyncio.gather(*tasks)
-    assert len(receiving) == 5
-    await send(BOB, 2 * LARGE)  # he had all of a burst, which is paid for by the one after the next
-    with pytest.raises(Refused, match="large_body_bytes_per_second"):
-        await send(BOB, 2 * LARGE)
-    await send(BOB, LARGE)
+    assert len(working) == 5
+    assert [len(gate) for gate in (house.admission.arriving, house.admission.large)] == [0, 0]
+
+
+async def test_bodies_that_take_their_time_to_arrive_stop_nobody() -> None:
+    house = House(large_bodies=1, arriving_bodies=3)
+    door = asyncio.Event()
+
+    async def dawdle(who: tuple[str, str], length: int | None) -> None:
+        visit = Visit(house.admission, who, "")
+        async with visit.submitting(length), visit.receiving():
+            await door.wait()
+
+    crowd = [(ALICE, LARGE + 1), (ALICE, None), (("user", "c"), None)]
+    tasks = [asyncio.create_task(dawdle(*each)) for each in crowd]  # the second waits for the first
+    await settle()
+    visit = Visit(house.admission, BOB, "")
+    async with asyncio.timeout(1), visit.submitting(LARGE + 1):
+        await visit.received(LARGE + 1)
+        # What is worked on no longer counts as arriving.
+        tasks.append(asyncio.create_task(dawdle(("user", "d"), None)))
+        await settle()
+        assert len(house.admission.arriving) == 3
+    door.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_what_arrived_is_in_memory_and_counts_until_its_turn_comes() -> None:
+    house = House(large_bodies=1, arriving_bodies=1)
+    first, second = (Visit(house.admission, who, "") for who in (ALICE, BOB))
+    async with first.submitting(None):
+        await first.received(LARGE + 1)
+        async with second.submitting(None):
+            waiting = asyncio.create_task(second.received(LARGE + 1))
+            third = asyncio.create_task(
+                Visit(house.admission, ("user", "c"), "").submitting(None).__aenter__()
+            )
+            await settle()
+            assert not waiting.done() and not third.done()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        await asyncio.wait_for(third, 1)
+
+
+@pytest.mark.parametrize("size", [LARGE + 1, LARGE // 4], ids=["large", "small"])
+async def test_the_bytes_of_all_bodies_count(size: int) -> None:
+    house = House(body_bytes_per_second=1, body_burst=2 * size)
+
+    async def send(who: tuple[str, str]) -> None:
+        visit = Visit(house.admission, who, "")
+        async with visit.submitting(size):
+            await visit.received(size)
+
+    for _ in range(3):  # the last one is paid for by the one after it
+        await send(ALICE)
+    with pytest.raises(Refused, match="body_bytes_per_second"):
+        await send(ALICE)
+    await send(BOB)
+    house.clock.now += size
+    await send(ALICE)
 
 
 async def test_a_large_answer_counts_as_several() -> None:
@@ -199,7 +273,7 @@ async def test_a_large_answer_counts_as_several() -> None:
     house.door.set()
     visit = Visit(house.admission, ALICE, "")
     visit.answered(LARGE)
-    assert house.admission.rates.take(ALICE, 10)[1] == 0
+    assert house.admission.rates_of(ALICE).take(ALICE, 10)[1] == 0
     house.clock.now += 100
     visit.answered(30 * LARGE)
     assert (await house.call("alice"))[0] == 429
@@ -212,6 +286,23 @@ async def test_a_body_that_does_not_come_is_a_408() -> None:
         async with visit.receiving():
             await asyncio.Event().wait()
     assert caught.value.status == 408
+
+
+async def test_a_body_that_comes_in_drops_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "BODY_GRACE", 0.02)
+    visit = Visit(House(slowest_body=1000).admission, ALICE, "")
+    with pytest.raises(
+        UserError, match=r"slower than 1000 bytes a second \(limits\.slowest_body\)"
+    ) as caught:
+        async with asyncio.timeout(10), visit.receiving() as progress:
+            for size in range(1, 10_000):  # 200 bytes a second, at most
+                progress(size)
+                await asyncio.sleep(0.005)
+    assert caught.value.status == 408
+    async with visit.receiving() as progress:
+        for size in range(1, 11):
+            progress(size * 10_000)
+            await asyncio.sleep(0.005)
 
 
 async def test_logs_are_slowed_down_and_never_refused() -> None:
@@ -257,5 +348,10 @@ async def test_turns_and_rates_of_the_idle_take_no_memory() -> None:
 def test_the_address_is_the_last_proxys_word() -> None:
     scope: Any = {"headers": [(b"x-forwarded-for", b"6.6.6.6, 10.0.0.1")], "client": ("127.0.0.1", 5)}
     assert address_of(scope) == "10.0.0.1"
+    assert address_of(scope, 2) == "6.6.6.6"
+    assert address_of(scope, 3) == "6.6.6.6"
+    assert address_of(scope, 0) == "127.0.0.1"
+    twice = [(b"x-forwarded-for", b"1.1.1.1"), (b"x-forwarded-for", b"2.2.2.2, 10.0.0.1")]
+    assert [address_of({**scope, "headers": twice}, n) for n in (1, 2)] == ["10.0.0.1", "2.2.2.2"]
     assert address_of({**scope, "headers": []}) == "127.0.0.1"
     assert address_of({**scope, "headers": [], "client": None}) == ""

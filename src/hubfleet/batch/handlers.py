@@ -221,18 +221,21 @@ async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyReque
     visit = visit_of(request.scope)
     length = request.headers.get("content-length", "")
     async with visit.submitting(int(length) if _LENGTH.fullmatch(length) else None):
-        async with visit.receiving():
-            body = await _body(request, batch)
-        visit.received(len(body))
+        async with visit.receiving() as progress:
+            body = await _body(request, batch, progress)
+        await visit.received(len(body))
         return _json((await batch.submit(user, kind, body), {}))
 
 
-async def _body(request: AnyRequest, batch: ClusterBatch) -> bytes | bytearray:
+async def _body(
+    request: AnyRequest, batch: ClusterBatch, progress: Callable[[int], None]
+) -> bytes | bytearray:
     """The body, read only as far as the limit: whoever sends more is told so (413) by `submission.decode`."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
+            progress(len(body))
             if len(body) > batch.settings.body_limit:
                 break
     except InternalServerException:

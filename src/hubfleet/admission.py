@@ -26,9 +26,10 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from hubfleet.errors import UserError
+from hubfleet.following import Following
 from hubfleet.gates import PATIENCE, Gate, Owner, Rates, Refused
 from hubfleet.identity.header import token_in
-from hubfleet.limits import Turns, Verdict
+from hubfleet.limits import Turns
 from hubfleet.metrics import Metrics
 from hubfleet.requests import QUIET
 from hubfleet.settings import LimitSettings
@@ -88,8 +89,10 @@ class Admission:
         self.submissions = Gate(each=settings.concurrent_submissions, waiting=waiting)
         self.arriving = Gate(each=1, waiting=waiting, in_all=settings.arriving_bodies)
         self.large = Gate(each=1, waiting=waiting, in_all=settings.large_bodies)
-        self.followers = Turns[Owner, object](
-            each=settings.followed_logs_per_user, waiting=0, in_all=settings.followed_logs
+        self.followers = Turns[Owner, Following](
+            each=settings.followed_logs_per_user,
+            waiting=settings.followed_logs_per_user,  # one for each log, however many pods it has
+            in_all=settings.followed_logs,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +158,7 @@ class Visit:
         self.address = address
         self._held: list[Gate] = []  # of a submission
         self._inside = False
-        self._following = False
+        self._following: Following | None = None
 
     async def enter(self) -> None:
         """Waits for the rate, then for a turn. Raises Refused."""
@@ -174,6 +177,8 @@ class Visit:
         """The Hub says whose request it is: from here on it counts for them. Raises Refused."""
         if owner == self.owner:
             return
+        if self._following is not None:
+            raise UserError(401, "the token has become another user's")
         self.leave()
         self.owner = owner
         await self.enter()
@@ -247,20 +252,21 @@ class Visit:
             )
         self._held.append(gate)
 
-    def follow(self) -> None:
+    def follow(self) -> Following:
         """From here on it counts as a followed log, and no longer as a request under way. Raises Refused."""
-        if self._following:
-            return
-        if self._admission.followers.ask(self.owner, self) is not Verdict.GO:
+        following = self._following or Following(self._admission.followers, self.owner)
+        if self._following is None and not following.enter():
             settings = self._admission.settings
             raise self._refused(
                 "followed_logs",
                 f"a user may follow {settings.followed_logs_per_user} logs at once "
-                f"(limits.followed_logs_per_user), and all users together {settings.followed_logs}",
+                f"(limits.followed_logs_per_user), each pod of a job counted, and all users together "
+                f"{settings.followed_logs}",
                 PATIENCE,
             )
-        self._following = True
+        self._following = following
         self._outside()
+        return following
 
     def answered(self, size: int) -> None:
         """An answer of so many bytes: a large one costs as much as several, which those after it wait for."""
@@ -275,9 +281,9 @@ class Visit:
     def leave(self) -> None:
         """Gives back what it holds."""
         self._outside()
-        if self._following:
-            self._following = False
-            self._admission.followers.leave(self.owner)
+        if self._following is not None:
+            self._following.close()
+            self._following = None
 
     def _outside(self) -> None:
         if self._inside:

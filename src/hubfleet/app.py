@@ -37,6 +37,9 @@ from hubfleet.tenancy.provisioning import Namespaces
 
 log = structlog.get_logger(__name__)
 
+LOGS_READ = 500
+"""Logs that are read at once, beside those that are followed."""
+
 
 def create_app(settings: Settings) -> Litestar:
     """The application; its lifespan opens the clusters, reads them and keeps reading.
@@ -46,7 +49,7 @@ def create_app(settings: Settings) -> Litestar:
     """
     identity = HubIdentity(settings.hub, settings.limits)
     tokens = HubTokens(settings.hub)
-    clusters = Clusters(settings.clusters)
+    clusters = Clusters(settings.clusters, logs=settings.limits.followed_logs + LOGS_READ)
     try:
         tenancy = _enforceable(settings)
         warn_of_open_doors(tenancy)
@@ -93,7 +96,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[
             *operators.handlers(readiness, figures),
             *([_root] if prefix else []),
-            handlers.routes(batch, user_of),
+            handlers.routes(batch, user_of, recheck=settings.hub.cache_seconds),
         ],
         lifespan=[lifespan],
         exception_handlers=HANDLERS,

@@ -7,8 +7,10 @@ gets the same form of answer.
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Router, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
@@ -32,14 +34,24 @@ UserOf = Callable[[ASGIConnection[Any, Any, Any, State]], Awaitable[User]]
 Batch = NamedDependency[SkipValidation[ClusterBatch]]
 Service = NamedDependency[SkipValidation[BatchService]]
 Asking = NamedDependency[SkipValidation[User]]
+
+
+class Recheck(msgspec.Struct, frozen=True):
+    """How a request that goes on for long is asked again who makes it, and after how many seconds."""
+
+    ask: Callable[[], Awaitable[User]]
+    seconds: float
+
+
+Rechecked = NamedDependency[SkipValidation[Recheck]]
 AnyRequest = Request[Any, Any, Any]
 Name = Annotated[str, PathParameter(description="The name of the object")]
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-def routes(service: BatchService, user_of: UserOf) -> Router:
-    """Everything below `settings.prefix`."""
+def routes(service: BatchService, user_of: UserOf, *, recheck: float) -> Router:
+    """Everything below `settings.prefix`. After `recheck` seconds a followed log asks again whose it is."""
 
     def provide_batch(request: AnyRequest) -> ClusterBatch:
         return service.on(request.path_params.get("cluster", ""))
@@ -48,6 +60,9 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
     # do not depend on each other cost a task each.
     async def provide_user(request: AnyRequest, batch: Batch) -> User:
         return await user_of(request)
+
+    def provide_recheck(request: AnyRequest) -> Recheck:
+        return Recheck(partial(user_of, request), recheck)
 
     def provide_service(batch: Batch) -> BatchService:
         return service
@@ -83,6 +98,7 @@ def routes(service: BatchService, user_of: UserOf) -> Router:
             "batch": Provide(provide_batch, sync_to_thread=False),
             "user": Provide(provide_user),
             "service": Provide(provide_service, sync_to_thread=False),
+            "recheck": Provide(provide_recheck, sync_to_thread=False),
         },
         tags=["kbatch"],
         request_max_body_size=None,  # submission.decode says it in kbatch's form
@@ -164,10 +180,16 @@ async def get_pod_named_logs(user: Asking, batch: Batch) -> ASGIApp:
 
 @get("/jobs/logs/{name:str}")
 async def job_log(
-    user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
+    user: Asking,
+    batch: Batch,
+    name: Name,
+    request: AnyRequest,
+    recheck: Rechecked,
+    stream: FromQuery[bool] = False,
 ) -> ASGIApp:
     """The log of all pods of a job, or of one pod."""
-    return await _log(user, await batch.find_log(user, name), batch, request, follow=stream)
+    target = await batch.find_log(user, name)
+    return await _log(user, target, batch, request, recheck if stream else None)
 
 
 @get("/cronjobs")
@@ -202,19 +224,26 @@ async def get_pod(user: Asking, batch: Batch, name: Name) -> ASGIApp:
 
 @get("/pods/logs/{name:str}")
 async def pod_log(
-    user: Asking, batch: Batch, name: Name, request: AnyRequest, stream: FromQuery[bool] = False
+    user: Asking,
+    batch: Batch,
+    name: Name,
+    request: AnyRequest,
+    recheck: Rechecked,
+    stream: FromQuery[bool] = False,
 ) -> ASGIApp:
     target = await batch.find_log(user, name, pods_only=True)
-    return await _log(user, target, batch, request, follow=stream)
+    return await _log(user, target, batch, request, recheck if stream else None)
 
 
 async def _log(
-    user: User, target: Target, batch: ClusterBatch, request: AnyRequest, *, follow: bool
+    user: User, target: Target, batch: ClusterBatch, request: AnyRequest, recheck: Recheck | None
 ) -> ASGIApp:
     visit = visit_of(request.scope)
-    if follow:
-        visit.follow()
-    return Chunks(await batch.log(user, target, follow=follow), visit.pace)
+    if recheck is None:
+        return Chunks(await batch.log(user, target), visit.pace)
+    following = visit.follow()
+    following.check(recheck.ask, recheck.seconds)
+    return Chunks(await batch.log(user, target, following), visit.pace)
 
 
 async def _submit(user: User, kind: Kind, batch: ClusterBatch, request: AnyRequest) -> ASGIApp:

@@ -2,20 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 
 class Reader:
-    """The lines of `source`, which is one pod's; `wake` is set when there are some, and at the end."""
+    """The lines of `source`, which is one pod's; `wake` is set when there are some, and at the end.
 
-    def __init__(self, name: str, source: AsyncGenerator[list[bytes]], wake: asyncio.Event):
+    `ended` is called once, whatever the end is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: AsyncGenerator[list[bytes]],
+        wake: asyncio.Event,
+        ended: Callable[[], None],
+    ):
         self.name = name
         self._source = source
         self._wake = wake
         self._lines: list[bytes] = []
         self._taken = asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        # Not in `_run`, which is never begun where it is cancelled at once.
+        self._task.add_done_callback(lambda _: ended())
 
     @property
     def done(self) -> bool:

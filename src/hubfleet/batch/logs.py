@@ -7,7 +7,6 @@ our own begin with `kbatch: `: what a pod waits for, why it failed before it cou
 A stream costs one task for each pod and about two reads of its log: one is sent, one is waiting.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,7 +15,7 @@ import msgspec
 import structlog
 
 from hubfleet.batch import podless, podview
-from hubfleet.batch.changes import Changes, within
+from hubfleet.batch.changes import JOB_NAME, Changes, within
 from hubfleet.batch.logreader import Reader
 from hubfleet.batch.manifests import USERNAME
 from hubfleet.batch.podless import ASKING
@@ -25,6 +24,7 @@ from hubfleet.batch.podview import InitFailed, Job, Pod
 from hubfleet.batch.waiting import Waiting
 from hubfleet.batch.workloads import Workloads
 from hubfleet.errors import UserError
+from hubfleet.following import INVALID, Following
 from hubfleet.kube.budget import Budget
 from hubfleet.kube.client import Client
 from hubfleet.kube.errors import KubeError, NotFound
@@ -32,8 +32,6 @@ from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.resources import JOBS, PODS
 
 log = structlog.get_logger(__name__)
-
-JOB_NAME = "batch.kubernetes.io/job-name"
 
 CATCHING_UP = 10.0
 """Seconds to ask for the pods of a job that ended."""
@@ -49,8 +47,8 @@ class Logs:
         self._wait = wait
         self._changes = Changes()
         self._each = PodLogs(client, self._pods, self._changes, wait=wait)
-        self._jobs.subscribe(self._changes.tell)
-        self._pods.subscribe(self._changes.tell)
+        self._jobs.subscribe(self._changes.tell_job)
+        self._pods.subscribe(self._changes.tell_pod)
 
     async def find(
         self,
@@ -66,9 +64,9 @@ class Logs:
         Raises NotFound, with the name of what is missing.
         """
         if not pods_only and (job := self._jobs.get(namespace, name)) is not None:
-            return Target(namespace, job=podview.job(job.raw), on_behalf_of=on_behalf_of)
+            return Target(namespace, job=job.seen_as(podview.job), on_behalf_of=on_behalf_of)
         if (pod := self._pods.get(namespace, name)) is not None:
-            return Target(namespace, pod=podview.pod(pod.raw), on_behalf_of=on_behalf_of)
+            return Target(namespace, pod=pod.seen_as(podview.pod), on_behalf_of=on_behalf_of)
         if not pods_only:
             try:
                 found = await self._client.get(
@@ -124,7 +122,7 @@ class Logs:
 
         return body()
 
-    async def follow(self, target: Target) -> AsyncGenerator[bytes]:
+    async def follow(self, target: Target, following: Following) -> AsyncGenerator[bytes]:
         """One line at a time, without newlines, until the job (or the pod) has ended.
 
         Raises NotFound before the first one: for a job that ended, and whose pods are gone.
@@ -132,37 +130,48 @@ class Logs:
         ended = target.job is not None and (target.job.end is not None or target.listed is not None)
         if target.job is not None and ended and not self._known(target):
             raise _no_pods(target.job, await self._refusal(target, Budget(ASKING)))
-        return self._follow(target)
+        return self._follow(target, following)
 
-    async def _follow(self, target: Target) -> AsyncGenerator[bytes]:
+    async def _follow(self, target: Target, following: Following) -> AsyncGenerator[bytes]:
         # This lives long, and so does every local variable of it: decoded pods and jobs are kept in none.
-        wake = asyncio.Event()
+        wake = following.wake
         deadline = time.monotonic() + self._wait
         readers: dict[str, Reader] = {}
         several = target.job is not None and target.job.has_several_pods
+        lacking: list[str] = []  # pods without a turn
+        told: set[str] = set()
         seen = over = asked = False
-        version = (-1, -1)
         waiting = Waiting(time.monotonic())
-        with self._changes.telling(target.namespace, wake):
+        with self._changes.telling(target.subject, wake) as news:
             try:
                 while True:
                     wake.clear()
-                    if version != self._version(target):
+                    if not following.may_read():
+                        yield INVALID
+                        return
+                    if news.changed or (lacking and following.free):
                         if not asked and self._has_ended(target):
                             asked = True
                             await self._catch_up(target)
-                        version = self._version(target)
-                        self._start_readers(target, readers, wake)
+                        news.changed = False
+                        lacking = self._start_readers(target, readers, following)
                         here = self._job_is_here(target)
                         seen = seen or here
                         watched = target.job is not None and target.listed is None
                         over = asked or not watched or (seen and not here)
+                    for pod in lacking:
+                        if pod not in told:
+                            told.add(pod)
+                            yield _named(pod, _TURNLESS % pod.encode())
                     for reader in readers.values():
                         for line in reader.take():
+                            if not following.may_read():
+                                break
                             yield _named(reader.name, line) if several or len(readers) > 1 else line or b" "
                     if (
                         over
-                        and version == self._version(target)
+                        and not (lacking or news.changed)
+                        and following.may_read()
                         and all(reader.done for reader in readers.values())
                     ):
                         break
@@ -184,16 +193,18 @@ class Logs:
                 for reader in readers.values():
                     await reader.close()
 
-    def _version(self, target: Target) -> tuple[int, int]:
-        """Other numbers whenever a job or a pod of the namespace changed: a line need not look at them."""
-        return self._jobs.version(target.namespace), self._pods.version(target.namespace)
-
-    def _start_readers(self, target: Target, readers: dict[str, Reader], wake: asyncio.Event) -> None:
-        for pod in self._known(target):
+    def _start_readers(self, target: Target, readers: dict[str, Reader], following: Following) -> list[str]:
+        """Reads the pods that are not read yet, as far as there are turns; the names of the others."""
+        new = [pod for pod in self._known(target) if pod.metadata.uid not in readers]
+        new.sort(key=lambda pod: not (pod.started or pod.ended))  # first those that have something to say
+        for i, pod in enumerate(new):
+            if not following.take():
+                return [pod.name for pod in new[i:]]
             uid = pod.metadata.uid
-            if uid not in readers:
-                source = self._each.follow(target, pod.name, uid, pod.container)
-                readers[uid] = Reader(pod.name, source, wake)
+            source = self._each.follow(target, pod.name, uid, pod.container)
+            readers[uid] = Reader(pod.name, source, following.wake, following.give_back)
+        following.settle()
+        return []
 
     async def _catch_up(self, target: Target) -> None:
         """Learn of the pods of a job that ended: its end may be told before the pod that ended it."""
@@ -240,7 +251,7 @@ class Logs:
             return [self._each.now(target, target.pod.name, target.pod.metadata.uid) or target.pod]
         name = target.job.metadata.name
         found = [
-            podview.pod(item.raw)
+            item.seen_as(podview.pod)
             for item in self._pods.items(target.namespace)
             if item.labels.get(JOB_NAME) == name
         ]
@@ -251,7 +262,7 @@ class Logs:
         if target.job is None:
             return None
         item = self._jobs.get(target.namespace, target.job.metadata.name)
-        return podview.job(item.raw) if item is not None and item.uid == target.job.metadata.uid else None
+        return item.seen_as(podview.job) if item is not None and item.uid == target.job.metadata.uid else None
 
     async def _read_all(self, target: Target, pods: list[Pod], budget: Budget) -> AsyncGenerator[bytes]:
         for pod in pods:
@@ -271,6 +282,12 @@ class Logs:
                 ) as chunks:
                     async for chunk in chunks:
                         yield chunk
+
+
+_TURNLESS = (
+    b"kbatch: pod %b is waiting: as many logs are followed as limits.followed_logs_per_user or "
+    b"limits.followed_logs allow; its log comes when another one ends"
+)
 
 
 def _no_pods(job: Job, refused: str) -> UserError:

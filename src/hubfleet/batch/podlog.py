@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from hubfleet.batch import podview
-from hubfleet.batch.changes import Changes, within
+from hubfleet.batch.changes import Changes, Subject, within
 from hubfleet.batch.podview import Follow, InitFailed, Job, Over, Pod, next_step
 from hubfleet.batch.waiting import Waiting
 from hubfleet.kube.client import Client
@@ -37,6 +37,14 @@ class Target(msgspec.Struct, frozen=True):
     listed: tuple[Pod, ...] | None = None
     on_behalf_of: Impersonation | None = None
 
+    @property
+    def subject(self) -> Subject:
+        """Whose changes matter to it."""
+        if self.job is not None:
+            return self.namespace, "job", self.job.metadata.name
+        assert self.pod is not None
+        return self.namespace, "pod", self.pod.name
+
     def seen_by(self, whom: Impersonation | None) -> "Target":
         """The same one, read as `whom`."""
         return msgspec.structs.replace(self, on_behalf_of=whom)
@@ -54,7 +62,7 @@ class PodLogs:
     def now(self, target: Target, name: str, uid: str) -> Pod | None:
         """The pod as we last heard of it; None where it is gone."""
         item = self._pods.get(target.namespace, name)
-        return podview.pod(item.raw) if item is not None and item.uid == uid else None
+        return item.seen_as(podview.pod) if item is not None and item.uid == uid else None
 
     async def follow(
         self, target: Target, name: str, uid: str, container: str
@@ -70,7 +78,7 @@ class PodLogs:
                 yield found
             return
         waiting = Waiting(time.monotonic())
-        with self._changes.telling(target.namespace, wake):
+        with self._changes.telling((target.namespace, "pod", name), wake):
             while True:
                 wake.clear()
                 step = next_step(self.now(target, name, uid), followed)

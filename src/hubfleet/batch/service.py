@@ -21,6 +21,7 @@ from hubfleet.batch.review import Reviewer
 from hubfleet.batch.submission import NAME_LIMITS, Kind, Submission
 from hubfleet.batch.workloads import Answer, Workloads
 from hubfleet.errors import UserError
+from hubfleet.following import Following
 from hubfleet.identity.tokens import HubTokens
 from hubfleet.identity.user import User
 from hubfleet.kube.budget import Budget
@@ -178,10 +179,12 @@ class ClusterBatch:
             lambda place, whom: self._logs.find(place, name, budget, pods_only=pods_only, on_behalf_of=whom),
         )
 
-    async def log(self, user: User, target: Target, *, follow: bool) -> AsyncGenerator[bytes]:
+    async def log(
+        self, user: User, target: Target, following: Following | None = None
+    ) -> AsyncGenerator[bytes]:
         """An iterator of bytes; what can go wrong before the first one is raised here."""
-        if follow:
-            return await self._logs.follow(target)
+        if following is not None:
+            return await self._logs.follow(target, following)
         budget = self._budget()
         missing = self.pods.missing(target.pod.name if target.pod is not None else "")
         return await self._as_user(

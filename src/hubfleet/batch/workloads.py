@@ -64,10 +64,7 @@ class Workloads:
         kept = self._lists.get(namespace)
         if kept is None or kept[0] != version:
             items = list(self.informer.items(namespace))
-            for i in range(ENCODED_AT_ONCE, len(items), ENCODED_AT_ONCE):
-                for item in items[i - ENCODED_AT_ONCE : i]:
-                    _ = item.value  # encoded once, here
-                await asyncio.sleep(0)  # others go on in between
+            await _unhurried(items, lambda item: item.value)
             kept = version, self._join(items)
             self._lists[namespace] = kept
             if len(self._lists) > LISTS:
@@ -86,7 +83,10 @@ class Workloads:
     async def select(self, namespace: str, label: str, value: str, budget: Budget) -> Answer:
         """Those of a namespace with a label."""
         await self.informer.synced(budget)
-        found = [item for item in self.informer.items(namespace) if item.labels.get(label) == value]
+        items = self.informer.items(namespace)
+        await _unhurried(items, lambda item: item.labels)
+        found = [item for item in items if item.labels.get(label) == value]
+        await _unhurried(found, lambda item: item.value)
         return self._join(found), self._freshness()
 
     def known(self, namespace: str, name: str) -> Answer | None:
@@ -155,6 +155,14 @@ class Workloads:
         why = f"does not let this server {right}" if right else "does not answer"
         text = f"cluster {self._client.name} {why}; this is as of {seconds} s ago"
         return {"Warning": f'110 hubfleet "{text}"'}
+
+
+async def _unhurried(items: Sequence[Item[bytes]], get: Callable[[Item[bytes]], object]) -> None:
+    """What is decoded and encoded once for each version of an object is, here; others go on in between."""
+    for i in range(ENCODED_AT_ONCE, len(items), ENCODED_AT_ONCE):
+        for item in items[i - ENCODED_AT_ONCE : i]:
+            get(item)
+        await asyncio.sleep(0)
 
 
 def jobs(client: Client) -> Workloads:

@@ -7,6 +7,7 @@ order at the end is ours: no new requests, followed logs broken off, the others 
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,9 @@ HEADER_SECONDS = 30
 
 HEADER_BYTES = 64 * 1024
 """Of all headers of a request together; more is a 431."""
+
+OTHER_FILES = 1000
+"""Open files beside the two of each followed log (the user's connection and the cluster's)."""
 
 GARBAGE = 10_000
 """New objects until the garbage collector looks for cycles among them; Python's own 700 are one request's."""
@@ -84,6 +88,7 @@ def listening_on(settings: Settings, host: str | None, port: int | None) -> Sett
 
 async def run(settings: Settings) -> bool:
     """Serves until SIGTERM or SIGINT; whether everything has ended in time."""
+    make_room(settings.limits.followed_logs)
     app = create_app(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -96,6 +101,29 @@ async def run(settings: Settings) -> bool:
         sys.setswitchinterval(SWITCH_SECONDS)
         log.info("serving", host=host, port=port, prefix=settings.batch.prefix)
         return await serve_until(stop.wait, server, app, settings.shutdown_seconds)
+
+
+def make_room(followed_logs: int) -> None:
+    """Takes as many open files as the system lets us have, and says so where that is too few.
+
+    Shells and service managers give 1024. A process that has no more of them takes no connection at all.
+    """
+    needed = 2 * followed_logs + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (ValueError, OSError) as e:  # macOS has no limit, and allows less
+            log.warning("the limit of open files cannot be raised", limit=soft, to=hard, error=str(e))
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        log.warning(
+            "too few files may be open for limits.followed_logs: raise the limit (ulimit -n, LimitNOFILE) "
+            "or lower the setting; without any left the server answers nobody",
+            limit=soft,
+            needed=needed,
+            followed_logs=followed_logs,
+        )
 
 
 def spare_garbage_collection() -> None:

@@ -40,7 +40,8 @@ class Clusters(Mapping[str, Cluster]):
 
     Entering reads the kubeconfig files (CredentialsError where they say nothing usable) but asks no cluster
     and runs no plugin: one that does not answer keeps nobody from starting. `environ` is what kubectl would
-    look at: KUBECONFIG, HOME, the proxies, and what plugins inherit.
+    look at: KUBECONFIG, HOME, the proxies, and what plugins inherit. At most `logs` are read at
+    once in each cluster; 0 is any number.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Clusters(Mapping[str, Cluster]):
         *,
         environ: Mapping[str, str] | None = None,
         service_account: Path = SERVICE_ACCOUNT,
+        logs: int = 0,
     ):
         if not settings or len({s.name for s in settings}) < len(settings):
             raise ValueError("clusters need at least one entry, and a name of its own each")
         self._settings = settings
         self._environ = os.environ if environ is None else environ
         self._service_account = service_account
+        self._logs = logs
         self._clusters: dict[str, Cluster] = {}
         self._exit = AsyncExitStack()
 
@@ -100,6 +103,7 @@ class Clusters(Mapping[str, Cluster]):
             user_agent=f"hubfleet/{version('hubfleet')}",
             seconds=settings.budget,
             connections=settings.max_connections,
+            lean_streams=self._logs,
         )
         return transport, namespace
 

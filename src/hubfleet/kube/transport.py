@@ -1,7 +1,8 @@
 """Sends requests to one cluster: pools, time limits, what is tried again, and the circuit breaker.
 
-Two pools of connections: requests share a bounded one; streams (watches, logs) have one without a limit, for
-they stay open and would starve the requests. What is tried again, and why it is safe:
+Three pools of connections, for streams stay open and would starve the requests: requests share a bounded
+one, watches have one without a limit, for they are few, and logs (lean streams) one with a limit of their
+own. What is tried again, and why it is safe:
 
 - a 401 once, with fresh credentials: the request was not carried out;
 - a 429 after the server's Retry-After, whatever the verb: the API server rejects before it carries out;
@@ -63,7 +64,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Transport:
     """The connections to the cluster `name`; open it with `async with`.
 
-    `seconds` is the cluster's time for one request, `connections` bounds the pool of requests.
+    `seconds` is the cluster's time for one request, `connections` bounds the pool of requests, and
+    `lean_streams` that of lean streams (0: nothing does).
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Transport:
         breaker: Breaker | None = None,
         seconds: float = 10.0,
         connections: int = 64,
+        lean_streams: int = 0,
     ):
         self.name = name
         self.seconds = seconds
@@ -87,6 +90,7 @@ class Transport:
         self._credentials = credentials
         self._agent = user_agent
         self._connections = connections
+        self._lean_streams = lean_streams
         self._whole_time = aiohttp.ClientTimeout(total=seconds)
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
@@ -95,7 +99,7 @@ class Transport:
     async def __aenter__(self) -> "Transport":
         self._requests = self._session(self._connections)
         self._watches = self._session(0)
-        self._logs = self._session(0, lean=True)
+        self._logs = self._session(self._lean_streams, lean=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:

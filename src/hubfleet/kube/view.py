@@ -22,6 +22,7 @@ import msgspec
 from hubfleet.kube.selectors import matcher
 
 V = TypeVar("V")
+W = TypeVar("W")
 
 FORGOTTEN = 4096
 """Uids remembered as gone at most; the DELETED that ends one never comes where a list skipped it."""
@@ -75,6 +76,7 @@ class Item(msgspec.Struct, Generic[V], eq=False, gc=False):
     _decode: Callable[[bytes], V]
     _value: Any = _UNSET
     _labels: dict[str, str] | None = None
+    _seen: Any = _UNSET
 
     @property
     def value(self) -> V:
@@ -88,6 +90,13 @@ class Item(msgspec.Struct, Generic[V], eq=False, gc=False):
         if self._labels is None:
             self._labels = _labelled.decode(self.raw).metadata.labels or {}
         return self._labels
+
+    def seen_as(self, decode: Callable[[bytes], W]) -> W:
+        """Decoded in another way than `value`, and kept as well: everybody passes the same `decode`."""
+        if self._seen is _UNSET:
+            self._seen = decode(self.raw)
+        seen: W = self._seen
+        return seen
 
     def __repr__(self) -> str:
         return f"Item({self.namespace}/{self.name} {self.uid} @{self.resource_version})"

@@ -122,6 +122,7 @@ def start_server(
         clusters: list[dict[str, Any]] | None = None,
         hub: dict[str, Any] | None = None,
         tenancy: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
         ready: bool = True,
     ) -> Server:
         here = {"name": "test", "kubeconfig": str(kubeconfig), "context": kube_context}
@@ -137,6 +138,7 @@ def start_server(
                 "clusters": clusters or [here, {**here, "name": "other"}],
                 "batch": {"prefix": PREFIX, "profiles": PROFILES, **(batch or {})},
                 "tenancy": tenancy or {},
+                "limits": limits or {},
             },
         )
         started.append(server)

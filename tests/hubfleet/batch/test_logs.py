@@ -22,8 +22,10 @@ from tests.hubfleet.batch.conftest import (
 )
 from tests.hubfleet.batch.test_code import archive, encoded
 
+from hubfleet.following import Following
 from hubfleet.kube.client import Client
 from hubfleet.kube.resources import JOBS, PODS, RESOURCEQUOTAS
+from hubfleet.limits import Turns
 
 pytestmark = pytest.mark.kubelet
 
@@ -136,6 +138,50 @@ async def test_all_pods_of_a_job_are_read_and_named(hands: Hands) -> None:
     status, text = await hands.read(f"jobs/logs/{name}/")
     assert status == 200
     assert sorted(text.splitlines()) == expected
+
+
+async def test_each_pod_of_a_followed_job_takes_a_turn(start_server: StartServer, person: Person) -> None:
+    server = start_server(limits={"followed_logs_per_user": 2})
+    async with aiohttp.ClientSession(headers={"Authorization": f"token {person.token}"}) as session:
+        hands = Hands(server, person, session)
+        name = await hands.submit("echo begin; sleep 1; echo end", parallelism=5, completions=5)
+        begun: set[str] = set()
+        ended: set[str] = set()
+        told: set[str] = set()
+        async with asyncio.timeout(90):
+            async for line in hands.follow(f"jobs/logs/{name}/", waiting=True):
+                pod, _, words = line.partition("] ")
+                if "as many logs are followed as limits.followed_logs_per_user" in words:
+                    assert pod not in told | begun
+                    told.add(pod)
+                    if len(told) == 1:
+                        status, text = await hands.read(f"jobs/logs/{name}/?stream=true")
+                        assert status == 429
+                        assert "limits.followed_logs_per_user" in json.loads(text)["detail"]
+                elif words == "begin":
+                    begun.add(pod)
+                elif words == "end":
+                    ended.add(pod)
+                assert len(begun - ended) <= 2
+        assert len(begun) == len(ended) == 5
+        assert len(told) == 3
+        # Nothing of it is held any more.
+        assert len(await hands.lines(f"jobs/logs/{name}/")) >= 10
+
+
+async def test_a_followed_log_ends_with_its_token(
+    start_server: StartServer, person: Person, jupyterhub: Any
+) -> None:
+    server = start_server(hub={"cache_seconds": 1.0})
+    token = jupyterhub.user(person.name)
+    async with aiohttp.ClientSession(headers={"Authorization": f"token {token}"}) as session:
+        hands = Hands(server, person, session)
+        name = await hands.submit("echo on; sleep 600")
+        follower = hands.follow(f"jobs/logs/{name}/")
+        async with asyncio.timeout(60):
+            assert await anext(follower) == "on"
+            await asyncio.to_thread(jupyterhub.revoke, token)
+            assert [line async for line in follower] == ["kbatch: this token is no longer valid"]
 
 
 async def test_every_attempt_of_a_job_is_read(hands: Hands) -> None:
@@ -280,7 +326,9 @@ async def test_a_job_that_ends_before_its_pods_are_told(
         container |= {"command": ["sh", "-c"], "args": ["echo attempt; exit 1"]}
         made = json.loads(await wing.submit(user(person), "Job", json.dumps(sent).encode()))
         target = await wing.find_log(user(person), made["metadata"]["name"])
-        found = [line async for line in await wing.log(user(person), target, follow=True)]
+        following = Following(Turns(each=5, waiting=5), ("user", person.name))
+        assert following.enter()
+        found = [line async for line in await wing.log(user(person), target, following)]
         told = [line.split()[-1] for line in found if not _WAITING.match(line)]
         assert told == [b"attempt", b"attempt"]
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.datastructures import State
 from litestar.response import Stream
+from structlog.testing import capture_logs
 
 from hubfleet.cli import serve
 from hubfleet.errors import SettingsError
@@ -175,6 +177,23 @@ def test_a_port_that_is_taken_is_said_so() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"port {port}: Address already in use"):
             serve.claim("127.0.0.1", port)
+
+
+def test_as_many_files_as_there_may_be_are_open() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        with capture_logs() as logs:
+            serve.make_room((hard - serve.OTHER_FILES) // 2)
+        assert logs == []
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        with capture_logs() as logs:
+            serve.make_room(hard)
+        (warned,) = logs
+        assert (warned["limit"], warned["needed"]) == (hard, 2 * hard + serve.OTHER_FILES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_options_go_before_the_settings() -> None:

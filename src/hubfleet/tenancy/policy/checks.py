@@ -44,14 +44,17 @@ def check_containers(count: int, path: Path, review: Review) -> None:
         review.refuse(path, "number of containers", f"at most {limit}, init containers included")
 
 
+_TOKENS = "they are for accounts that the operator allows in tenancy.policy.allow.service_accounts"
+
+
 def check_automount(value: Any, path: Path, review: Review) -> None:
     if value and not has_account(review):
-        review.refuse(path, "tokens of service accounts", "false")
+        review.refuse(path, "tokens of service accounts", f"false ({_TOKENS})")
 
 
 def check_token_projection(value: Any, path: Path, review: Review) -> None:
     if value is not None and not has_account(review):
-        review.refuse(path, "tokens of service accounts", "nothing")
+        review.refuse(path, "tokens of service accounts", f"nothing ({_TOKENS})")
 
 
 def has_account(review: Review) -> bool:

@@ -135,7 +135,7 @@ _TABLE["PodSpec"] = {
     "hostnameOverride": Closed("name resolution", "hostnameOverride"),
     "imagePullSecrets": _parts("LocalObjectReference"),
     "initContainers": _parts("Container"),
-    "nodeName": Closed("nodes to run on"),
+    "nodeName": Closed("nodes to run on", instead="a profile or the scheduler chooses"),
     "nodeSelector": Checked(placement.check_node_selector),
     "os": _part("PodOS"),
     "overhead": _SCHEDULING,

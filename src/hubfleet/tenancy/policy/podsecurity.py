@@ -118,7 +118,8 @@ def _volumes(spec: dict[str, Any], restricted: bool, at: Path) -> Iterator[Viola
                 yield Violation((*at, "volumes", i, kind), rule, allowed)
             elif kind == "hostPath":
                 rule = _BASELINE + "files of the node"
-                yield Violation((*at, "volumes", i, kind), rule, "any other volume that the policy allows")
+                allowed = "nothing (files go into a persistentVolumeClaim or an emptyDir)"
+                yield Violation((*at, "volumes", i, kind), rule, allowed)
 
 
 def _context(
@@ -160,14 +161,16 @@ def _container(
     at = (*at, "securityContext")
     yield from _context(context, restricted, in_user_namespace, at)
     if not _unset(context.get("privileged")):
-        yield Violation((*at, "privileged"), _BASELINE + "privileged containers", "false")
+        allowed = "false (a GPU is asked for in resources.limits)"
+        yield Violation((*at, "privileged"), _BASELINE + "privileged containers", allowed)
     if context.get("procMount") not in (None, "Default") and (restricted or not in_user_namespace):
         yield Violation((*at, "procMount"), _BASELINE + "/proc", "Default")
     added = _map(context.get("capabilities")).get("add")
-    allowed = {"NET_BIND_SERVICE"} if restricted else CAPABILITIES
-    if any(capability not in allowed for capability in _list(added)):
+    known = {"NET_BIND_SERVICE"} if restricted else CAPABILITIES
+    if any(capability not in known for capability in _list(added)):
         rule = (_RESTRICTED if restricted else _BASELINE) + "capabilities"
-        yield Violation((*at, "capabilities", "add"), rule, ", ".join(sorted(allowed)))
+        allowed = f"{', '.join(sorted(known))} (most programs need none)"
+        yield Violation((*at, "capabilities", "add"), rule, allowed)
 
 
 def _hosts(container: dict[str, Any], at: Path) -> Iterator[Violation]:

@@ -14,6 +14,8 @@ from hubfleet.tenancy.policy.metadata import Keys
 from hubfleet.tenancy.policy.quantity import Amount
 from hubfleet.tenancy.policy.violation import Path, Violation
 
+_ALLOW = "tenancy.policy.allow"
+
 
 class Placement(msgspec.Struct, frozen=True):
     """Where a profile puts a job: its tolerations, and the terms of its required node affinity."""
@@ -78,15 +80,19 @@ class Free(Rule):
 
 
 class Closed(Rule):
-    """Nothing, unless the operator opened it: `opened_by` is the name of that in `allow.fields`."""
+    """Nothing, unless the operator opened it: `opened_by` is the name of that in `allow.fields`.
 
-    def __init__(self, rule: str, opened_by: str = ""):
+    `instead` says how users get what they may want.
+    """
+
+    def __init__(self, rule: str, opened_by: str = "", *, instead: str = ""):
         self.rule = rule
         self.opened_by = opened_by
+        self.instead = instead or (opened_by and f"the operator can open {opened_by} in {_ALLOW}.fields")
 
     def check(self, value: Any, path: Path, review: Review) -> None:
         if value and self.opened_by not in review.policy.names["fields"]:
-            review.refuse(path, self.rule, "nothing")
+            review.refuse(path, self.rule, f"nothing ({self.instead})" if self.instead else "nothing")
 
 
 class OneOf(Rule):
@@ -102,7 +108,10 @@ class OneOf(Rule):
             return
         names = review.policy.names[self.allowed_in] if self.allowed_in else frozenset()
         if not isinstance(value, str) or value not in names:
-            review.refuse(path, self.rule, ", ".join([*self.words, *sorted(names)]) or "nothing")
+            allowed = ", ".join([*self.words, *sorted(names)]) or "nothing"
+            if self.allowed_in:
+                allowed += f" (the operator can allow others in {_ALLOW}.{self.allowed_in})"
+            review.refuse(path, self.rule, allowed)
 
 
 class Limited(Rule):

@@ -402,3 +402,44 @@ def test_a_usual_job_is_looked_at_in_no_time() -> None:
         violations(usual, "Job", DEFAULT)
         best = min(best, time.perf_counter() - started)
     assert best < 200e-6
+
+
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        (
+            job(volumes=[{"name": "a", "hostPath": {"path": "/"}}]),
+            "files of the node; allowed: nothing (files go into a persistentVolumeClaim or an emptyDir)",
+        ),
+        (
+            container(securityContext={"privileged": True}),
+            "privileged containers; allowed: false (a GPU is asked for in resources.limits)",
+        ),
+        (
+            container(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}),
+            "SYS_CHROOT (most programs need none)",
+        ),
+        (
+            job(serviceAccountName="admin"),
+            "service accounts; allowed: default (the operator can allow others in "
+            "tenancy.policy.allow.service_accounts)",
+        ),
+        (
+            job(priorityClassName="high"),
+            "allowed: nothing (the operator can allow others in tenancy.policy.allow.priority_classes)",
+        ),
+        (
+            job(automountServiceAccountToken=True),
+            "allowed: false (they are for accounts that the operator allows in "
+            "tenancy.policy.allow.service_accounts)",
+        ),
+        (job(nodeName="a"), "nodes to run on; allowed: nothing (a profile or the scheduler chooses)"),
+        (
+            job(shareProcessNamespace=True),
+            "allowed: nothing (the operator can open shareProcessNamespace in tenancy.policy.allow.fields)",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_do_instead(obj: dict[str, Any], message: str) -> None:
+    (found,) = violations(obj, "Job", DEFAULT)
+    assert found.message.endswith(message)

@@ -223,10 +223,10 @@ class Visit:
                 yield progress
         except TimeoutError:
             if BODY_GRACE + arrived / settings.slowest_body < settings.body_seconds:
-                detail = f"slower than {settings.slowest_body} bytes a second (limits.slowest_body)"
+                detail = f"arrives slower than {settings.slowest_body} bytes a second (limits.slowest_body)"
             else:
-                detail = f"for longer than {settings.body_seconds:g} s (limits.body_seconds)"
-            raise UserError(408, f"the body was under way {detail}") from None
+                detail = f"did not arrive within {settings.body_seconds:g} s (limits.body_seconds)"
+            raise UserError(408, f"the body {detail}") from None
 
     async def received(self, size: int) -> None:
         """A body of so many bytes has come: those after it pay for it. A large one waits to be worked on.

@@ -291,13 +291,17 @@ async def test_a_body_that_does_not_come_is_a_408() -> None:
 async def test_a_body_that_comes_in_drops_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "BODY_GRACE", 0.02)
     visit = Visit(House(slowest_body=1000).admission, ALICE, "")
-    with pytest.raises(
-        UserError, match=r"slower than 1000 bytes a second \(limits\.slowest_body\)"
-    ) as caught:
+
+    async def drip() -> None:
         async with asyncio.timeout(10), visit.receiving() as progress:
             for size in range(1, 10_000):  # 200 bytes a second, at most
                 progress(size)
                 await asyncio.sleep(0.005)
+
+    with pytest.raises(
+        UserError, match=r"slower than 1000 bytes a second \(limits\.slowest_body\)"
+    ) as caught:
+        await drip()
     assert caught.value.status == 408
     async with visit.receiving() as progress:
         for size in range(1, 11):

@@ -48,7 +48,7 @@ async def look(service: BatchService, person: Person) -> None:
 async def read(service: BatchService, person: Person) -> None:
     target = await service.on().find_log(user(person), "bare", pods_only=True)
     try:
-        await service.on().log(user(person), target, follow=False)
+        await service.on().log(user(person), target)
     except Forbidden:
         raise
     except ApiError:

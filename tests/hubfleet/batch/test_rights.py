@@ -215,7 +215,7 @@ class Trial:
         """Of a pod that we do not watch, and that runs nowhere: its log is asked for, and there is none."""
         target = await self.wing.find_log(OLD, "logged", pods_only=True)
         try:
-            await self.wing.log(OLD, target, follow=False)
+            await self.wing.log(OLD, target)
         except ApiError as e:
             if isinstance(e, Forbidden):
                 raise
@@ -245,7 +245,7 @@ class Trial:
         await self._admin.create(EVENTS, self.namespace, event)
         target = await self.wing.find_log(OLD, name)
         with pytest.raises(UserError) as caught:
-            await self.wing.log(OLD, target, follow=False)
+            await self.wing.log(OLD, target)
         if "exceeded quota q: pods: 5 of 5 used, 1 more asked for" not in caught.value.detail:
             raise caught.value
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 
 import msgspec
+import structlog
 
 from hubfleet.batch import podview
 from hubfleet.batch.changes import Changes, Subject, within
@@ -17,6 +18,8 @@ from hubfleet.kube.client import Client
 from hubfleet.kube.errors import ApiError, KubeError
 from hubfleet.kube.impersonation import Impersonation
 from hubfleet.kube.informer import Informer
+
+log = structlog.get_logger(__name__)
 
 LINE_LIMIT = 32 * 1024
 """Bytes: a longer line is sent in pieces, for it has to be held until its end comes."""
@@ -127,6 +130,7 @@ class PodLogs:
                     yield [rest]
         except KubeError as e:
             # The answer began long ago: all that is left are words, without the address.
+            log.warning("a log broke off", namespace=target.namespace, pod=pod, error=str(e))
             why = e.message if isinstance(e, ApiError) else f"cluster {e.cluster} does not answer"
             yield [f"kbatch: the log of {pod} broke off: {why}".encode()]
 

@@ -191,12 +191,16 @@ class Transport:
         self, request: Request, budget: Budget, idle: float | None, lean: bool
     ) -> aiohttp.ClientResponse:
         rejected: Access | None = None
+        reset = False
         while True:
             access = await self._access(rejected, budget)
             try:
                 response = await self._connect(request, access, budget, idle, lean)
             except _Reset as e:
-                raise self._unreachable(request, e.args[0]) from e
+                if reset or not request.idempotent:
+                    raise self._unreachable(request, e.args[0]) from e
+                reset = True
+                continue
             if response.status == 200:
                 if lean and response.connection is not None and response.connection.transport is not None:
                     limit = getattr(response.connection.transport, "set_read_buffer_limits", None)

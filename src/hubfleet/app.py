@@ -142,6 +142,7 @@ def warn_of_open_doors(settings: TenancySettings) -> None:
         "impersonation": settings.impersonation != "required",
         "network_policy": not settings.network_policy.enabled,
         "adopt_unmarked": settings.adopt_unmarked,
+        "create_namespaces": not settings.create_namespaces,  # every one of a user's name is then adopted
     }
     if opened := [f"tenancy.{name}" for name, is_open in doors.items() if is_open]:
         log.warning(

@@ -213,6 +213,8 @@ def settings_tree(environ: Mapping[str, str], read_file: ReadFile) -> dict[str, 
     if any(values.get(variable.name) for variable in VARIABLES if variable.name.startswith("KBATCH_")):
         for path, value in AS_KBATCH_PROXY.items():
             _put(tree, path, value)
+        if values.get("KBATCH_LABELS"):
+            _put(tree, "tenancy.kbatch_labels", tree["batch"]["labels"])
     if values.get("ISTIO_GATEWAY"):
         host = values.get("SUB_DOMAIN_HOST", "")
         named = re.fullmatch(r"[A-Za-z0-9.-]+", host)

@@ -126,6 +126,8 @@ class HubSettings(Base, frozen=True):
     tls_key: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name: a hub needs one, or another hub's namespaces cannot be told from its own")
         check_label("name", self.name)
 
 
@@ -159,6 +161,7 @@ class TenancySettings(Base, frozen=True):
     namespace: str = "hubfleet"  # a scheme's name, or a template with {user}
     create_namespaces: bool = True
     adopt_unmarked: bool = False  # give namespaces that nobody marked to the users of their names
+    kbatch_labels: dict[str, str] = {}  # a namespace with all of them is kbatch-proxy's: KBATCH_LABELS
     impersonation: environment.ImpersonationMode = "required"
     quota: QuotaSettings = QuotaSettings()
     limits: tuple[dict[str, Any], ...] = ()  # the items of a LimitRange
@@ -166,6 +169,11 @@ class TenancySettings(Base, frozen=True):
     local_queue: LocalQueueSettings = LocalQueueSettings()
     policy: PolicySettings = PolicySettings()
     manifests: tuple[dict[str, Any], ...] = ()  # applied to every user's namespace, once per process
+
+    @property
+    def labels_of_kbatch(self) -> dict[str, str]:
+        """`kbatch_labels`, where users' namespaces are named as kbatch-proxy's are: it made no others."""
+        return self.kbatch_labels if self.namespace == "kbatch" else {}
 
     def __post_init__(self) -> None:
         _check_namespace(self.namespace)
@@ -201,6 +209,7 @@ class BatchSettings(Base, frozen=True):
     user_limit: Bytes = 64 * 2**20  # bytes of a user's jobs, cron jobs and pods, beyond which no more go in
     unpack_image: str = ""  # "" unpacks with the job's own image
     queue_name: str = ""  # Kueue's LocalQueue; "" submits at once
+    cron_token_seconds: Annotated[int, Meta(ge=0)] = 0  # until a cron job's own token expires; 0 is never
     budget: Seconds = 30.0  # seconds for everything that one request does
     log_wait: Seconds = 600.0  # how long a followed log waits for its pod to start
     part_expiry: Seconds = 600.0  # seconds until a part whose Job never came is collected

@@ -349,6 +349,15 @@ def test_a_server_that_stops_is_not_ready() -> None:
     [
         ({}, None),
         (
+            {"KBATCH_CREATE_USER_NAMESPACE": "false"},
+            [
+                "tenancy.impersonation",
+                "tenancy.network_policy",
+                "tenancy.adopt_unmarked",
+                "tenancy.create_namespaces",
+            ],
+        ),
+        (
             {"KBATCH_PREFIX": "/services/kbatch"},
             ["tenancy.impersonation", "tenancy.network_policy", "tenancy.adopt_unmarked"],
         ),

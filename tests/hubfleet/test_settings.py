@@ -233,6 +233,7 @@ def test_every_variable_of_kbatch_proxy() -> None:
         namespace="kbatch",
         create_namespaces=False,
         adopt_unmarked=True,
+        kbatch_labels={"team": "a"},
         impersonation="preferred",
         network_policy=NetworkPolicySettings(enabled=False),
         manifests=({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "a"}},),
@@ -334,6 +335,22 @@ def test_a_variable_leads_to_a_setting_that_exists() -> None:
             assert name in at.__struct_fields__, variable.path
             at = getattr(at, name)
     assert not {v.name for v in VARIABLES} & {*IGNORED, *OTHERS}
+
+
+def test_labels_that_kbatch_proxy_wrote_are_known_only_where_it_named_the_namespaces() -> None:
+    environ = {"KBATCH_LABELS": '{"team": "a"}'}
+    assert loaded(None, environ).tenancy.labels_of_kbatch == {"team": "a"}
+    # What the file says of labels is what we write, not what kbatch-proxy wrote.
+    settings = loaded("batch: {labels: {team: b}}", environ)
+    assert (settings.batch.labels, settings.tenancy.labels_of_kbatch) == ({"team": "b"}, {"team": "a"})
+    assert loaded("tenancy: {namespace: hubfleet}", environ).tenancy.labels_of_kbatch == {}
+    assert loaded("batch: {labels: {team: b}}", {"KBATCH_PREFIX": "/x"}).tenancy.labels_of_kbatch == {}
+
+
+def test_a_hub_has_a_name() -> None:
+    assert problems("hub: {name: ''}", {}) == [
+        "hub: name: a hub needs one, or another hub's namespaces cannot be told from its own"
+    ]
 
 
 # Clusters

@@ -55,17 +55,18 @@ class CronToken(msgspec.Struct, frozen=True):
 
 
 class CronTokens:
-    """The tokens of one cluster's cron jobs."""
+    """The tokens of one cluster's cron jobs, which expire after `seconds`; 0 leaves that to the Hub."""
 
-    def __init__(self, tokens: HubTokens, *, cluster: str):
+    def __init__(self, tokens: HubTokens, *, cluster: str, seconds: int = 0):
         self._tokens = tokens
         self._cluster = cluster
+        self._seconds = seconds
 
     async def issue(self, user: User, namespace: str, name: str, submission: str) -> CronToken:
         """A token for a cron job that is about to be made; the submitter's where the Hub issues none."""
         cron_job = f"{namespace}/{name} on {self._cluster}"
         note = f"hubfleet: cron job {cron_job} ({submission} by {self._tokens.service})"
-        answer = await self._tokens.issue(user, note)
+        answer = await self._tokens.issue(user, note, seconds=self._seconds)
         if isinstance(answer, Issued):
             return CronToken(answer.secret, answer.id)
         log.warning(

@@ -103,7 +103,9 @@ class ClusterBatch:
         self.settings = service.settings
         self._cluster = cluster
         self._namespaces = namespaces
-        self._tokens = CronTokens(service.tokens, cluster=cluster.name)
+        self._tokens = CronTokens(
+            service.tokens, cluster=cluster.name, seconds=service.settings.cron_token_seconds
+        )
         self._stack = AsyncExitStack()
         self._under_way: set[asyncio.Task[bytes]] = set()
         self.jobs = workloads.jobs(cluster.client)

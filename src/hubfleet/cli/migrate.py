@@ -61,7 +61,7 @@ def adopt(
         adopter = Adopter(
             settings.tenancy.namespace,
             hub=settings.hub.name,
-            kbatch_labels=settings.batch.labels,
+            kbatch_labels=settings.tenancy.labels_of_kbatch,
             by_name=by_name,
             dry_run=dry_run,
         )

@@ -85,16 +85,20 @@ class HubTokens:
         assert self._session is not None
         await self._session.close()
 
-    async def issue(self, user: User, note: str) -> Issued | Kept:
-        """A token with the scopes of the one that the user came with; `note` is what they see of it."""
+    async def issue(self, user: User, note: str, *, seconds: int = 0) -> Issued | Kept:
+        """A token with the scopes of the one that the user came with; `note` is what they see of it.
+
+        It expires after so many seconds; 0 leaves that to the Hub.
+        """
         if user.kind != "user":
             return Kept("the Hub issues no tokens for services")
         whose = await self._may(user.name, user)
         if not whose:
             return Kept("neither that token nor hubfleet's own may issue tokens")
-        status, answer = await self._call(
-            "POST", _tokens_of(user.name), whose, {"note": note, "scopes": sorted(user.scopes)}
-        )
+        wanted: dict[str, Any] = {"note": note, "scopes": sorted(user.scopes)}
+        if seconds:
+            wanted["expires_in"] = seconds
+        status, answer = await self._call("POST", _tokens_of(user.name), whose, wanted)
         if status != 201:
             return Kept(_refusal(status, answer))
         try:

@@ -98,7 +98,7 @@ class _Object(msgspec.Struct, frozen=True):
 
 
 class Adopter:
-    """`scheme` is `tenancy.namespace`, `kbatch_labels` are `batch.labels`, that is KBATCH_LABELS.
+    """`scheme` is `tenancy.namespace`, `kbatch_labels` are those of a kbatch-proxy before us.
 
     With `by_name`, the name alone is believed where nothing speaks against it.
     """

@@ -33,12 +33,20 @@ QUEUE_GROUP = "kueue.x-k8s.io"
 QUEUE_VERSIONS = ("v1beta2", "v1beta1")
 """Kueue's, the newest first; a LocalQueue is the same in both."""
 
-PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16")
+PRIVATE = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "168.63.129.16/32",
+)
 """RFC 1918 as zero-to-jupyterhub has it, RFC 6598 (pods and nodes of several clouds), and link-local whole:
-169.254.169.254 gives away the node's own credentials in most clouds, and some have more addresses there."""
+169.254.169.254 gives away the node's own credentials in most clouds, and some have more addresses there. The
+last one is Azure's host, which has the nodes' configuration."""
 
-PRIVATE_IPV6 = ("fc00::/7", "fe80::/10")
-"""RFC 4193, fd00:ec2::254 of AWS included, and link-local."""
+PRIVATE_IPV6 = ("fc00::/7", "fe80::/10", "64:ff9b::/96")
+"""RFC 4193, fd00:ec2::254 of AWS included, link-local, and NAT64 (RFC 6052), behind which PRIVATE is."""
 
 _SUFFIX = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {suffix: 10 * (n + 1) for n, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))}

@@ -102,16 +102,21 @@ def stranger(found: Namespace, owner: Owner, hub: str) -> str:
     metadata = found.metadata
     name = metadata.annotations.get(USERNAME, owner.name)
     kind = metadata.labels.get(KIND, owner.kind)
-    theirs = metadata.labels.get(HUB, hub)
-    if hub and theirs != hub:
-        return f"a user of another hub, {theirs}"
+    theirs = metadata.labels.get(HUB, "")
+    # An administrator who says whose it is writes the annotation alone; a hub writes all of its marks.
+    if theirs != hub and not metadata.labels.keys().isdisjoint(MARKS):
+        return f"a user of another hub, {theirs or 'which has no name'}"
     if (name, kind) != (owner.name, owner.kind):
         return f"another {kind} whose name leads to it, too"
     return ""
 
 
 def made_by_kbatch(labels: Mapping[str, str], kbatch_labels: Mapping[str, str]) -> bool:
-    """Whether kbatch-proxy 0.5.0b1 made a namespace with these labels; `kbatch_labels` are KBATCH_LABELS."""
+    """Whether kbatch-proxy 0.5.0b1 made a namespace with these labels.
+
+    `kbatch_labels` are KBATCH_LABELS of a deployment that is being replaced, never those that we write: a
+    label such as `team: a` is on the namespaces of others, too.
+    """
     return labels.get(MANAGED_BY) == "kbatch" or bool(
         kbatch_labels and kbatch_labels.items() <= labels.items()
     )

@@ -409,7 +409,7 @@ class Namespaces:
         """Whether a namespace without our marks, with these labels, goes to the user of its name."""
         if self._settings.adopt_unmarked or not self._settings.create_namespaces:
             return True
-        return made_by_kbatch(labels, self._labels)
+        return made_by_kbatch(labels, self._settings.labels_of_kbatch)
 
 
 async def _within(budget: Budget | None, task: asyncio.Task[Any], cluster: Cluster, what: str) -> None:

@@ -164,7 +164,7 @@ def against_the_standards(pod: dict[str, Any], level: str) -> list[str]:
         if key.startswith(APPARMOR_ANNOTATION) and not re.fullmatch("|runtime/default|localhost/.*", value):
             broken.append(f"AppArmor: {key} = {value}")
     if restricted:
-        broken += _said_by_container_or_pod(pod, in_user_namespace)
+        broken += _said_by_container_or_pod(pod)
     return broken
 
 
@@ -176,7 +176,7 @@ def expand(pattern: str) -> list[str]:
     return [f"spec{rest}", f"{CONTAINERS}{rest}"]
 
 
-def _said_by_container_or_pod(pod: dict[str, Any], in_user_namespace: bool) -> Iterator[str]:
+def _said_by_container_or_pod(pod: dict[str, Any]) -> Iterator[str]:
     """Seccomp and non-root: what a container does not say, its pod says for it."""
     of_pod = pod["spec"].get("securityContext") or {}
     contexts = [context or {} for _, context in select(pod, f"{CONTAINERS}.securityContext")]
@@ -185,8 +185,6 @@ def _said_by_container_or_pod(pod: dict[str, Any], in_user_namespace: bool) -> I
         seccomp = (effective.get("seccompProfile") or {}).get("type")
         if context is not of_pod and seccomp not in ("RuntimeDefault", "Localhost"):
             yield f"Seccomp: {effective}"
-        if in_user_namespace:
-            continue
         if context.get("runAsUser") == 0:
             yield "Running as Non-root user: 0"
         if context.get("runAsNonRoot") is False:

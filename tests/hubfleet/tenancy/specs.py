@@ -63,6 +63,7 @@ SECURITY_CONTEXT = CONTEXT | {
 POD_CONTEXT = CONTEXT | {
     "fsGroup": [0, 1000],
     "supplementalGroups": [[0], [1000]],
+    "supplementalGroupsPolicy": ["Merge"],
     "sysctls": [
         [{"name": "net.ipv4.tcp_syncookies", "value": "1"}],
         [{"name": "net.ipv4.tcp_rmem", "value": "1 2 3"}],
@@ -228,6 +229,7 @@ METADATA: dict[str, list[Any]] = {
         {"hubfleet.dev/user": "eve"},
         {"kueue.x-k8s.io/queue-name": "a"},
         {"job-name": "other"},
+        {"aadpodidbinding": "admin"},
     ],
     "annotations": [
         {"mine": "a"},

@@ -25,12 +25,13 @@ GPU: dict[str, Any] = {
     "tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
     "node_affinity_required": [{"matchExpressions": [{"key": "pool", "operator": "In", "values": ["gpu"]}]}],
 }
+GROUPS: dict[str, Any] = {"fsGroup": 100, "supplementalGroups": [100, 200]}
 TEMPLATE: dict[str, Any] = {
     "spec": {
         "template": {
             "spec": {
                 "volumes": [{"name": "operators", "persistentVolumeClaim": {"claimName": "shared"}}],
-                "securityContext": {"fsGroup": 100, "seccompProfile": {"type": "RuntimeDefault"}},
+                "securityContext": GROUPS | {"seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [{"name": "beside", "image": "operators"}],
             }
         }
@@ -87,8 +88,15 @@ def pod_of(owner: dict[str, Any]) -> dict[str, Any]:
     return pod
 
 
-def faults(owner: dict[str, Any], level: str) -> Iterator[str]:
+def faults(owner: dict[str, Any], case: Case) -> Iterator[str]:
+    level = case.level
     pod = pod_of(owner)
+    context = pod["spec"].get("securityContext", {})
+    groups = {key: context.get(key) for key in (*GROUPS, "supplementalGroupsPolicy")}
+    if case.template.get("spec") and groups != GROUPS | {"supplementalGroupsPolicy": None}:
+        yield f"groups of their own: {groups}"
+    if "aadpodidbinding" in pod["metadata"]["labels"]:
+        yield "an identity of the cloud"
     yield from oracle.against_the_standards(pod, level)
     yield from oracle.beyond_the_namespace(pod)
     inner = owner["spec"].get("jobTemplate", owner)
@@ -119,7 +127,7 @@ def fuzz(examples: int) -> None:
         owner = case.landed(body, code)
         counts["refused" if owner is None else "accepted"] += 1
         if owner is not None:
-            assert not list(faults(owner, case.level)), json.dumps(owner["spec"])
+            assert not list(faults(owner, case)), json.dumps(owner["spec"])
 
     submit()
     assert counts["accepted"] > examples / 10, counts
@@ -137,7 +145,7 @@ def test_each_stroke_alone(case: Case) -> None:
             owner = case.landed(painted(name, [stroke], 0))
             if owner is not None:
                 accepted += 1
-                assert not list(faults(owner, case.level)), stroke
+                assert not list(faults(owner, case)), stroke
     assert len(STROKES) / 2 < accepted < len(STROKES) * 1.5
 
 

@@ -22,9 +22,13 @@ def marked(owner: User, hub: str) -> Namespace:
 @given(owners, hubs, owners, hubs)
 def test_only_its_owner_passes_for_its_owner(one: User, hub: str, other: User, another: str) -> None:
     same = (one.name, one.kind) == (other.name, other.kind)
-    # A hub without a name does not tell hubs apart: it is alone on its clusters.
-    apart = bool(hub and another) and hub != another
-    assert (stranger(marked(one, hub), other, another) == "") == (same and not apart)
+    assert (stranger(marked(one, hub), other, another) == "") == (same and hub == another)
+
+
+def test_what_an_administrator_annotated_is_its_users_at_any_hub() -> None:
+    annotated = Namespace(Metadata(annotations={"hubfleet.dev/username": "ada"}))
+    assert not stranger(annotated, User(name="ada"), "one")
+    assert stranger(annotated, User(name="eve"), "one")
 
 
 def test_the_owner_is_known_by_the_name_as_it_is() -> None:

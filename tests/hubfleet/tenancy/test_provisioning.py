@@ -155,11 +155,10 @@ async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
         ({}, TenancySettings(adopt_unmarked=False), False),
         ({"app.kubernetes.io/managed-by": "Helm"}, TenancySettings(adopt_unmarked=False), False),
         ({"team": "b"}, TenancySettings(adopt_unmarked=False), False),
-        (
-            {"team": "a", "more": "x"},
-            TenancySettings(adopt_unmarked=False),
-            True,
-        ),  # KBATCH_LABELS, that is batch.labels
+        ({"team": "a", "more": "x"}, TenancySettings(adopt_unmarked=False), False),  # batch.labels
+        ({"team": "k", "more": "x"}, TenancySettings(namespace="kbatch", kbatch_labels={"team": "k"}), True),
+        ({"team": "a"}, TenancySettings(namespace="kbatch", kbatch_labels={"team": "k"}), False),
+        ({"team": "k"}, TenancySettings(kbatch_labels={"team": "k"}), False),  # not named as kbatch's
         ({"app.kubernetes.io/managed-by": "kbatch"}, TenancySettings(adopt_unmarked=False), True),
         ({}, TenancySettings(adopt_unmarked=True), True),
         ({}, TenancySettings(create_namespaces=False), True),
@@ -168,13 +167,14 @@ async def test_one_of_kbatch_proxy_is_taken_over(api: FakeTransport) -> None:
 async def test_one_that_somebody_else_made_is_no_users_because_of_its_name(
     api: FakeTransport, labels: dict[str, str], settings: TenancySettings, adopted: bool
 ) -> None:
-    api.objects[PATH] = {"metadata": {"name": "hubfleet-ada", "labels": labels}}
+    name = f"{settings.namespace}-ada"
+    api.objects[f"/api/v1/namespaces/{name}"] = {"metadata": {"name": name, "labels": labels}}
     for call in ("ensure", "owned"):
         namespaces = Namespaces(settings, labels={"team": "a"}, hub="hub")
         if adopted:
-            assert await getattr(namespaces, call)(api.cluster, ADA) == "hubfleet-ada"
+            assert await getattr(namespaces, call)(api.cluster, ADA) == name
         else:
-            with pytest.raises(UserError, match="kubectl annotate namespace hubfleet-ada hubfleet") as caught:
+            with pytest.raises(UserError, match=f"kubectl annotate namespace {name} hubfleet") as caught:
                 await getattr(namespaces, call)(api.cluster, ADA)
             assert caught.value.status == 403
             assert not api.bodies

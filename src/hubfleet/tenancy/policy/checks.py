@@ -98,6 +98,9 @@ def check_mounted_volume(value: Any, path: Path, review: Review) -> None:
     review.refuse(path, "volumes of the operator's job template", f"the job's own volumes{names}")
 
 
+_OPERATORS_CONTEXT = "security context of the operator's job template"
+
+
 def check_overrides(context: Any, path: Path, review: Review) -> None:
     """A container's securityContext goes before its pod's: not where the operator's template says one."""
     if not isinstance(context, dict):
@@ -105,7 +108,25 @@ def check_overrides(context: Any, path: Path, review: Review) -> None:
     theirs = review.operator.context
     for key in OVERRIDES:
         if key in theirs and key in context and context[key] != theirs[key]:
-            review.refuse((*path, key), "security context of the operator's job template", "nothing")
+            review.refuse((*path, key), _OPERATORS_CONTEXT, "nothing")
+
+
+def check_groups(context: Any, path: Path, review: Review) -> None:
+    """A pod's groups, beside the securityContext of the operator's template: none but the operator's.
+
+    Merged, lists would be joined, and what the template leaves open would be the user's.
+    """
+    theirs = review.operator.context
+    if not theirs or not isinstance(context, dict):
+        return
+    for key in ("fsGroup", "supplementalGroupsPolicy"):
+        if context.get(key) is not None and context[key] != theirs.get(key):
+            review.refuse((*path, key), _OPERATORS_CONTEXT, str(theirs.get(key, "nothing")))
+    groups = context.get("supplementalGroups") or []
+    allowed = theirs.get("supplementalGroups") or []
+    if not isinstance(groups, list) or any(group not in allowed for group in groups):
+        shown = ", ".join(map(str, allowed)) or "nothing"
+        review.refuse((*path, "supplementalGroups"), _OPERATORS_CONTEXT, shown)
 
 
 def check_namespaces(value: Any, path: Path, review: Review) -> None:

@@ -61,6 +61,11 @@ def _context(value: Any, path: Path, review: Review) -> None:
     _part("SecurityContext").check(value, path, review)
 
 
+def _pod_context(value: Any, path: Path, review: Review) -> None:
+    checks.check_groups(value, path, review)
+    _part("PodSecurityContext").check(value, path, review)
+
+
 _TABLE["Job"] = _free("apiVersion kind") | {
     "metadata": _part("ObjectMeta"),
     "spec": _part("JobSpec"),
@@ -149,7 +154,7 @@ _TABLE["PodSpec"] = {
     "schedulerName": OneOf("schedulers", "default-scheduler", allowed_in="schedulers"),
     "schedulingGates": Closed("scheduling that is the operator's", "schedulingGates"),
     "schedulingGroup": _SCHEDULING,
-    "securityContext": _part("PodSecurityContext"),
+    "securityContext": Checked(_pod_context),
     "serviceAccount": _ACCOUNT,
     "serviceAccountName": _ACCOUNT,
     "setHostnameAsFQDN": Closed("name resolution", "setHostnameAsFQDN"),

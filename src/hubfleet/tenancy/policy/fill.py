@@ -27,11 +27,10 @@ def fill_pod(pod: dict[str, Any], policy: Policy) -> None:
     context = _object(pod, "securityContext")
     if context.get("seccompProfile") is None:
         context["seccompProfile"] = {"type": "RuntimeDefault"}
-    if pod.get("hostUsers") is not False:  # root in a user namespace of the pod's own is nobody outside it
-        if context.get("runAsNonRoot") is None:
-            context["runAsNonRoot"] = True
-        if context.get("runAsUser") is None and policy.run_as_user is not None:
-            context["runAsUser"] = policy.run_as_user
+    if context.get("runAsNonRoot") is None:
+        context["runAsNonRoot"] = True
+    if context.get("runAsUser") is None and policy.run_as_user is not None:
+        context["runAsUser"] = policy.run_as_user
     for key in CONTAINERS:
         for container in pod.get(key) or ():
             if isinstance(container, dict):

@@ -13,8 +13,9 @@ import msgspec
 
 OWN = "names without prefix and dots"
 
-RESERVED = frozenset({"job-name", "controller-uid", "pod-template-hash"})
-"""Names without a prefix that Kubernetes' controllers write."""
+RESERVED = frozenset({"job-name", "controller-uid", "pod-template-hash", "aadpodidbinding"})
+"""Names without a prefix that Kubernetes' controllers write, and the label by which AAD Pod Identity gives a
+pod an identity of the cloud."""
 
 
 class Keys(msgspec.Struct, frozen=True):

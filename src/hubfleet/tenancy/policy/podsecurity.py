@@ -4,9 +4,10 @@ As the API server applies them to a namespace with the label `pod-security.kuber
 version `latest`, which at 1.36 is the policy of 1.35 (k8s.io/pod-security-admission/policy). In three points
 the published page is behind that code, which is followed here: `image` volumes are allowed at `restricted`
 (since 1.33), two more sysctls are safe (since 1.32), and a pod in a user namespace of its own (`hostUsers:
-false`) may run as root and, at `baseline`, unmask /proc (since 1.35).
+false`) may unmask /proc at `baseline` (since 1.35).
 
-One thing is stricter: the exemptions for pods that say to be Windows' are not made.
+Two things are stricter. The exemptions for pods that say to be Windows' are not made. And no pod runs as root
+at `restricted`, in a user namespace of its own neither: clusters before 1.33 drop the field.
 """
 
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def _violations(pod: dict[str, Any], restricted: bool, path: Path) -> Iterator[V
             yield Violation((*at, key), _BASELINE + "namespaces of the node", "false")
     yield from _volumes(spec, restricted, at)
     context = _map(spec.get("securityContext"))
-    yield from _context(context, restricted, in_user_namespace, (*at, "securityContext"))
+    yield from _context(context, restricted, (*at, "securityContext"))
     for i, sysctl in enumerate(_list(context.get("sysctls"))):
         if _map(sysctl).get("name") not in SYSCTLS:
             where = (*at, "securityContext", "sysctls", i, "name")
@@ -96,7 +97,7 @@ def _violations(pod: dict[str, Any], restricted: bool, path: Path) -> Iterator[V
             where = (*at, key, i)
             yield from _container(_map(container), restricted, in_user_namespace, where)
             if restricted:
-                yield from _required(context, _map(container), in_user_namespace, where)
+                yield from _required(context, _map(container), where)
 
 
 def _apparmor_annotations(pod: dict[str, Any], path: Path) -> Iterator[Violation]:
@@ -122,9 +123,7 @@ def _volumes(spec: dict[str, Any], restricted: bool, at: Path) -> Iterator[Viola
                 yield Violation((*at, "volumes", i, kind), rule, allowed)
 
 
-def _context(
-    context: dict[str, Any], restricted: bool, in_user_namespace: bool, at: Path
-) -> Iterator[Violation]:
+def _context(context: dict[str, Any], restricted: bool, at: Path) -> Iterator[Violation]:
     """What a pod's securityContext and a container's have in common, where it is said."""
     for key, what in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
         profile = context.get(key)
@@ -139,7 +138,7 @@ def _context(
     for key in ("user", "role"):
         if selinux.get(key):
             yield Violation((*at, "seLinuxOptions", key), _BASELINE + "SELinux", "nothing")
-    if not restricted or in_user_namespace:
+    if not restricted:
         return
     if context.get("runAsNonRoot") not in (None, True):
         yield Violation((*at, "runAsNonRoot"), _RESTRICTED + "running as root", "true")
@@ -159,7 +158,7 @@ def _container(
     if not isinstance(context, dict):
         return
     at = (*at, "securityContext")
-    yield from _context(context, restricted, in_user_namespace, at)
+    yield from _context(context, restricted, at)
     if not _unset(context.get("privileged")):
         allowed = "false (a GPU is asked for in resources.limits)"
         yield Violation((*at, "privileged"), _BASELINE + "privileged containers", allowed)
@@ -188,9 +187,7 @@ def _hosts(container: dict[str, Any], at: Path) -> Iterator[Violation]:
                 yield Violation((*at, *path, key, "host"), rule, "nothing: the pod itself")
 
 
-def _required(
-    pod_context: dict[str, Any], container: dict[str, Any], in_user_namespace: bool, at: Path
-) -> Iterator[Violation]:
+def _required(pod_context: dict[str, Any], container: dict[str, Any], at: Path) -> Iterator[Violation]:
     """What `restricted` wants to be said, by the container or for some of it by its pod."""
     at = (*at, "securityContext")
     context = _map(container.get("securityContext"))
@@ -201,9 +198,7 @@ def _required(
         yield Violation((*at, "capabilities", "drop"), _RESTRICTED + "capabilities", 'a list with "ALL"')
     if context.get("seccompProfile") is None and pod_context.get("seccompProfile") is None:
         yield Violation((*at, "seccompProfile"), _RESTRICTED + "seccomp", "RuntimeDefault or Localhost")
-    if in_user_namespace or context.get("runAsNonRoot") is not None:
-        return
-    if pod_context.get("runAsNonRoot") is not True:
+    if context.get("runAsNonRoot") is None and pod_context.get("runAsNonRoot") is not True:
         yield Violation((*at, "runAsNonRoot"), _RESTRICTED + "running as root", "true")
 
 

@@ -47,13 +47,14 @@ def test_every_field_is_classified(kind: str) -> None:
     walk(kind, getattr(models, f"V1{kind}"), seen)
     walk("PodSpec", models.V1PodSpec, seen)
     walk("SecurityContext", models.V1SecurityContext, seen)
+    walk("PodSecurityContext", models.V1PodSecurityContext, seen)
     assert seen >= {"PodSpec", "Container", "SecurityContext", "PodSecurityContext", "Volume", "Probe"}
     assert seen <= FIELDS.keys()
 
 
 def test_nothing_in_the_list_is_unreachable() -> None:
     seen: set[str] = set()
-    for model in ("Job", "CronJob", "PodSpec", "SecurityContext"):
+    for model in ("Job", "CronJob", "PodSpec", "SecurityContext", "PodSecurityContext"):
         walk(model, getattr(models, f"V1{model}"), seen)
     assert seen == FIELDS.keys()
 
@@ -68,6 +69,7 @@ def test_ephemeral_containers_are_closed_as_a_whole() -> None:
         ("mine", True),
         ("My_label-2", True),
         ("job-name", False),
+        ("aadpodidbinding", False),  # an identity of the cloud
         ("controller-uid", False),
         ("a.b", False),
         ("io.kubernetes.cri-o.Devices", False),

@@ -58,10 +58,12 @@ def test_what_is_said_stays() -> None:
     assert context == {"allowPrivilegeEscalation": True, "capabilities": {"drop": ["NET_RAW", "ALL"]}}
 
 
-def test_root_in_a_user_namespace_of_its_own_stays_root() -> None:
-    pod = filled({"hostUsers": False, "containers": [{"securityContext": {"runAsUser": 0}}]})
-    assert "runAsNonRoot" not in pod["securityContext"] and "runAsUser" not in pod["securityContext"]
-    assert oracle.against_the_standards({"spec": pod}, "restricted") == []
+def test_a_user_namespace_of_its_own_makes_no_difference() -> None:
+    # Clusters before 1.33 drop the field.
+    pod = filled({"hostUsers": False, "containers": [{}]})
+    assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] == 1000
+    root = filled({"hostUsers": False, "containers": [{"securityContext": {"runAsUser": 0}}]})
+    assert oracle.against_the_standards({"spec": root}, "restricted") == ["Running as Non-root user: 0"]
 
 
 def test_limits_are_filled_in_where_nothing_is_said() -> None:

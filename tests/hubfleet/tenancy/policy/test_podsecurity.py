@@ -196,9 +196,12 @@ def test_a_user_namespace_of_its_own() -> None:
     assert not violations(pod(unmasked, hostUsers=False), "baseline")
     assert violations(pod(unmasked, hostUsers=True), "baseline")
     assert violations(pod(unmasked, hostUsers=False), "restricted")
-    root = pod(context(runAsUser=0, runAsNonRoot=False), hostUsers=False)
-    assert not violations(root, "restricted")
-    assert violations(root | {"spec": root["spec"] | {"hostUsers": True}}, "restricted")
+    # Clusters before 1.33 drop the field, and the pod would be root.
+    for said in ({"runAsUser": 0}, {"runAsNonRoot": False}):
+        assert violations(pod(context(**said), hostUsers=False), "restricted")
+        assert violations(pod(context(), securityContext=GOOD_POD | said, hostUsers=False), "restricted")
+        assert not violations(pod(context(**said), hostUsers=False), "baseline")
+    assert violations(pod(context(), securityContext={}, hostUsers=False), "restricted")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,6 @@ class ProxyApi:
         self._target_of = target_of
         self._token = token.encode()
         self._host_routing = host_routing
-        self._page: tuple[int, bytes] = (-1, NOTHING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == ScopeType.HTTP
@@ -116,11 +115,7 @@ class ProxyApi:
             return _encoded(idle)
         if seen:
             return _encoded({key: self._told(route, seen) for key, route in routes.items()})
-        version = self._service.store.version
-        if self._page[0] != version:
-            page = msgspec.json.encode({key: route.answer() for key, route in routes.items()})
-            self._page = version, page
-        return 200, "application/json", self._page[1]
+        return 200, "application/json", self._service.store.encoded()
 
     def _told(self, route: Route, seen: Mapping[str, datetime] | None = None) -> dict[str, Any]:
         seen = self._activity.last_activity() if seen is None else seen

@@ -118,6 +118,8 @@ class Repair:
             self._lost[new.name] = old.value.routes
         elif new.value.intact:
             self._lost.pop(new.name, None)
+        if new is not None and self._writer.learning and not new.value.removed:
+            return  # it is as we just made it
         self._look(item.name, REMOVAL if new is not None and new.value.removed else SETTLING)
 
     def _part_changed(self, resource: Resource, change: Change[bytes]) -> None:

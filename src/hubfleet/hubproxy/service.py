@@ -74,6 +74,7 @@ class RouteService:
         self._resources = {(r.api_version, r.kind): r for r in (backend.kind, *backend.part_kinds)}
         # Removed by the Hub: not brought back, whoever deleted the object.
         self.gone: dict[Routespec, None] = {}
+        self._fine: dict[str, object] = {}  # by host: what was seen when its heads were right
         self._refused: set[str] = set()  # kinds of parts that we may not write: said once
 
     async def routes(self) -> dict[str, Route]:
@@ -146,7 +147,8 @@ class RouteService:
                     await self._writer.drop(item, budget)
                 wrote = True
         if wrote:
-            await self._heads_after(changes, before, budget)
+            if bool(held) != bool(self._held(bucket)) or DEFAULT in changes:
+                await self._heads_after(changes, before, budget)
             await self._remove_parts(changes, before, budget)
         return wrote
 
@@ -213,17 +215,25 @@ class RouteService:
 
     def heads(self, host: str, *, without: str = "") -> dict[str, Object]:
         """What the heads of a host should be, by name, once the bucket `without` is gone."""
-        buckets = [b for b in self.store.buckets(host, self.backend.bucket) if b.name != without]
+        buckets = [bucket for bucket in self.store.buckets(host) if bucket.name != without]
         default = self.store.route(DEFAULT)
         if default is not None and self.backend.bucket(DEFAULT).name == without:
             default = None
         return {o["metadata"]["name"]: o for o in self.backend.heads(host, buckets, default)}
+
+    def _seen(self, host: str) -> object:
+        """What the heads of a host depend on, and what is there of them."""
+        names = self.backend.head_names(host)
+        there = [None if item is None else item.raw for item in map(self.store.carrier, names)]
+        return self.store.buckets(host), self.store.route(DEFAULT), there
 
     async def put_heads(self, host: str, budget: Budget, *, without: str = "") -> bool:
         """Writes the heads of a host that are not what they should be, and deletes what should not be.
 
         Returns whether there was anything to do.
         """
+        if not without and self._fine.get(host) == self._seen(host):
+            return False
         wrote = False
         async with self._turn(f"head of {host}"):
             for pause in pauses(budget):
@@ -239,6 +249,7 @@ class RouteService:
                         elif obj is None and held is not None:
                             await self._writer.drop(held, budget)
                             wrote = True
+                    self._fine[host] = None if without else self._seen(host)
                     return wrote
                 except Stale:
                     # Another replica wrote it, for a bucket that we may not have heard of.
@@ -266,13 +277,13 @@ class RouteService:
         self, routes: Sequence[Route], before: Changes, budget: Budget
     ) -> list[tuple[Resource, Object]]:
         """Makes what is missing of the parts of routes; returns what it made."""
-        made = []
-        for route in routes:
-            if before.get(route.spec) == route:
-                continue
-            for obj in self._parts(route):
-                if (resource := await self.put_part(obj, budget)) is not None:
-                    made.append((resource, obj))
+        new = [route for route in routes if before.get(route.spec) != route]
+        parts = [obj for route in new for obj in self._parts(route)]
+        results = await asyncio.gather(*(self.put_part(obj, budget) for obj in parts), return_exceptions=True)
+        made = [(r, obj) for r, obj in zip(results, parts, strict=True) if isinstance(r, Resource)]
+        if failures := [result for result in results if isinstance(result, BaseException)]:
+            await self._undo(made)
+            raise failures[0]
         return made
 
     def _parts(self, route: Route) -> list[Object]:

@@ -115,9 +115,10 @@ class RouteStore:
         self.namespace = namespace
         self._claims: dict[Routespec, list[tuple[Item[Carrier], Route]]] = {}  # all objects that have it
         self._routes: dict[str, Route] = {}  # by key, the claim that counts
+        self._encoded: dict[str, bytes] = {}  # the same, as members of a JSON object
         self._by_host: dict[str, set[Routespec]] = {}
+        self._carriers: dict[str, dict[str, int]] = {}  # by host: their names, and their routes' depth
         self._news = asyncio.Event()
-        self.version = 0  # another one whenever any route changed
         self._end = source.subscribe(self._changed)
 
     def route(self, spec: Routespec) -> Route | None:
@@ -127,6 +128,10 @@ class RouteStore:
     def all(self) -> dict[str, Route]:
         """Every route, by its key in CHP's API: not a copy."""
         return self._routes
+
+    def encoded(self) -> bytes:
+        """`all` as CHP's API tells of it, in JSON: put together from what was encoded when it changed."""
+        return b"{" + b",".join(self._encoded.values()) + b"}"
 
     def item(self, spec: Routespec) -> Item[Carrier] | None:
         """The object that carries it."""
@@ -162,15 +167,10 @@ class RouteStore:
         """Those that some route has; "" where one has none."""
         return list(self._by_host)
 
-    def buckets(self, host: str, bucket_of: Callable[[Routespec], Bucket]) -> list[Bucket]:
+    def buckets(self, host: str) -> list[Bucket]:
         """Where the routes of a host are, in order."""
-        return sorted(
-            {
-                bucket_of(spec)
-                for spec in self._by_host.get(host, ())
-                if any(not item.value.inherited for item, _ in self._claims[spec])
-            }
-        )
+        carriers = self._carriers.get(host, {})
+        return sorted({Bucket(depth, name.removesuffix(SUFFIX)) for name, depth in carriers.items()})
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -193,20 +193,39 @@ class RouteStore:
             for route in new.value.routes:
                 self._claims.setdefault(route.spec, []).append((new, route))
                 touched.add(route.spec)
+        self._count(old, new)
         for spec in touched:
             if left := self._claims.get(spec):
-                self._routes[spec.key] = self._best(left)[1]
-                self._by_host.setdefault(spec.host, set()).add(spec)
+                route = self._best(left)[1]
+                if self._routes.get(spec.key) != route:
+                    self._routes[spec.key] = route
+                    self._encoded[spec.key] = _member(spec.key, route)
+                    self._by_host.setdefault(spec.host, set()).add(spec)
             else:
                 self._claims.pop(spec, None)
                 self._routes.pop(spec.key, None)
+                self._encoded.pop(spec.key, None)
                 of_host = self._by_host.get(spec.host, set())
                 of_host.discard(spec)
                 if not of_host:
                     self._by_host.pop(spec.host, None)
-        self.version += 1
         self._news.set()
         self._news = asyncio.Event()
+
+    def _count(self, old: Item[Carrier] | None, new: Item[Carrier] | None) -> None:
+        if old is not None and old.value.routes:
+            host = old.value.routes[0].spec.host
+            of_host = self._carriers.get(host, {})
+            of_host.pop(old.name, None)
+            if not of_host:
+                self._carriers.pop(host, None)
+        if new is not None and new.value.workload and new.value.routes and not new.value.removed:
+            spec = new.value.routes[0].spec
+            self._carriers.setdefault(spec.host, {})[new.name] = spec.depth
+
+
+def _member(key: str, route: Route) -> bytes:
+    return msgspec.json.encode(key) + b":" + msgspec.json.encode(route.answer())
 
 
 def _age(item: Item[Carrier]) -> tuple[str, int]:

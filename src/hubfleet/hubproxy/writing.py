@@ -35,6 +35,7 @@ class Writer(Protocol):
     """Writes and deletes objects of one kind; what it did is in the copy that `source` is when it returns."""
 
     marks: bool  # whether an object that we delete says so before
+    learning: bool  # whether the change that `source` is just telling of is a write of ours
 
     async def put(self, obj: Object, held: Item[Any] | None, budget: Budget) -> None:
         """Makes the object what it should be; `held` is what we know of it. Raises Stale."""
@@ -52,6 +53,14 @@ class _Common:
         self._resource = resource
         self._source = source
         self._namespace = namespace
+        self.learning = False
+
+    def _learn(self, raw: msgspec.Raw) -> None:
+        self.learning = True
+        try:
+            self._source.learn(raw)
+        finally:
+            self.learning = False
 
     async def _create(self, obj: Object, budget: Budget) -> None:
         name = obj["metadata"]["name"]
@@ -62,7 +71,7 @@ class _Common:
         except AlreadyExists as e:
             await self._read(name, budget)
             raise Stale from e
-        self._source.learn(raw)
+        self._learn(raw)
 
     async def _delete(self, held: Item[Any], budget: Budget, version: int | None = None) -> bool:
         """Whether it was still there."""
@@ -143,7 +152,7 @@ class Applying(_Common):
             if held is None and isinstance(e, Conflict):
                 raise  # of somebody's own object
             raise Stale from e
-        self._source.learn(raw)
+        self._learn(raw)
         return _version(raw)
 
 

@@ -40,8 +40,8 @@ VIRTUALSERVICES = Resource(GROUP, "v1", "virtualservices", "VirtualService")
 SERVICEENTRIES = Resource(GROUP, "v1", "serviceentries", "ServiceEntry")
 DESTINATIONRULES = Resource(GROUP, "v1", "destinationrules", "DestinationRule")
 
-SHARDS = 64
-"""Carriers for the routes of one host and number of segments: 5,000 users make 80 routes, 40 KiB, in each."""
+SHARDS = 256
+"""Carriers for the routes of one host and number of segments: 5,000 users make 20 routes, 10 KiB, in each."""
 
 ANNOTATIONS = 240 * 1024
 """Bytes of routes in one carrier's annotation at most; the API server takes 256 KiB of all annotations."""

@@ -76,41 +76,43 @@ async def test_refusals_are_chps(running: Run) -> None:
         assert await proxy.routes() == {}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/user/../hub",
-        "/user/%2e%2e/hub",
-        "//user",
-        "/user//a",
-        "/user%2Fa",
-        "/user/%00",
-        "/user/%0a",
-        "/user/%ff",
-        "/" + "a" * 4096,
-        "/user/%5c",
-        "/" + "/".join("a" * 400),
-    ],
+PATHS = (
+    "/user/../hub",
+    "/user/%2e%2e/hub",
+    "//user",
+    "/user//a",
+    "/user%2Fa",
+    "/user/%00",
+    "/user/%0a",
+    "/user/%ff",
+    "/user/%5c",
+    "/" + "a" * 4096,
+    "/" + "/".join("a" * 600),
 )
-async def test_a_path_that_is_none_is_refused_or_harmless(running: Run, path: str) -> None:
-    async with running() as proxy:
-        status, body, _ = await proxy.call("POST", f"/api/routes{path}", {"target": "http://10.0.0.1:80"})
-        if status == 201:
-            assert list(await proxy.routes()) == [path]
-        else:
-            assert status == 400 and body.startswith(b"Invalid path: "), body
-            assert await proxy.routes() == {}
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["", "hub", "http://", "ftp://hub", "http://127.0.0.1:1", "http://a/b", "http://a b", "x" * 5000],
-)
-async def test_a_target_that_is_none_is_refused_in_chps_words(running: Run, target: str) -> None:
+async def test_a_path_that_is_none_is_refused(running: Run) -> None:
     async with running() as proxy:
-        status, body, _ = await proxy.call("POST", "/api/routes/x", {"target": target})
-        assert status == 400 and body.startswith(b"Must specify 'target' as string: ")
-        assert len(body) < 400
+        for path in PATHS:
+            for method in ("POST", "GET", "DELETE"):
+                status, body, _ = await proxy.call(
+                    method, f"/api/routes{path}", {"target": "http://10.0.0.1:80"}
+                )
+                assert status == 400 and body.startswith(b"Invalid path: "), (path, status, body)
+        assert await proxy.routes() == {}
+        await proxy.add("/" + "/".join("a" * 500), "http://10.0.0.1:80")
+        assert len(await proxy.routes()) == 1
+
+
+TARGETS = ("", "hub", "http://", "ftp://hub", "http://127.0.0.1:1", "http://a/b", "http://a b", "x" * 5000)
+
+
+async def test_a_target_that_is_none_is_refused_in_chps_words(running: Run) -> None:
+    async with running() as proxy:
+        for target in TARGETS:
+            status, body, _ = await proxy.call("POST", "/api/routes/x", {"target": target})
+            assert status == 400 and body.startswith(b"Must specify 'target' as string: "), target
+            assert len(body) < 400
         assert await proxy.routes() == {}
 
 

@@ -104,14 +104,30 @@ def test_a_named_server_beats_the_default_one_and_the_hub_shadows_nobody(case: C
         assert case.serve(objects, "h", f"{base}/hub/home") == "hub.jhub:8081"
 
 
+ARRIVALS = {
+    "josé": ("jos%C3%A9", "jos%c3%a9"),
+    "a@b.org": ("a@b.org", "a%40b.org"),
+    "a b": ("a%20b",),
+    "x%y": ("x%25y",),
+    "李": ("%E6%9D%8E", "%e6%9d%8e"),
+    "a+b": ("a%2Bb", "a%2bb", "a+b"),
+    "a!(b)": ("a%21%28b%29", "a!(b)"),
+    "~a": ("~a",),
+    "a'b": ("a%27b", "a'b"),
+    "a@é": ("a@%C3%A9", "a%40%C3%A9", "a@%c3%a9"),
+}
+"""How the Hub, browsers and scripts write a name."""
+
+
 @each_backend
-@pytest.mark.parametrize("name", ["josé", "a@b.org", "a b", "x%y", "李", "a+b", "a!(b)", "~a", "a'b"])
+@pytest.mark.parametrize("name", ARRIVALS)
 def test_names_arrive_however_they_are_spelt(case: Case, name: str) -> None:
     objects = objects_for(
         case.backend, [route("/", "http://hub:8081"), route(f"/user/{name}", "http://10.0.0.1:80")]
     )
-    for spelt in Routespec(f"/user/{name}/lab").spellings():
-        assert case.serve(objects, "h", spelt) == "10.0.0.1:80", spelt
+    for spelt in ARRIVALS[name]:
+        assert case.serve(objects, "h", f"/user/{spelt}") == "10.0.0.1:80", spelt
+        assert case.serve(objects, "h", f"/user/{spelt}/lab") == "10.0.0.1:80", spelt
 
 
 @each_backend
@@ -165,7 +181,7 @@ def test_no_object_outgrows_what_an_api_server_takes() -> None:
         for n in range(5000)
     ]
     sizes = [len(str(o)) for o in objects_for(case.backend, routes) if o["kind"] == "VirtualService"]
-    assert max(sizes) < 200_000
+    assert max(sizes) < 100_000
     crowded = [r for r in routes if case.backend.bucket(r.spec) == case.backend.bucket(routes[0].spec)]
     with pytest.raises(ValueError, match="no room"):
-        case.backend.carrier("c", [route(r.spec.path, r.url, x="y" * 5000) for r in crowded])
+        case.backend.carrier("c", [route(r.spec.path, r.url, x="y" * 20_000) for r in crowded])

@@ -109,13 +109,16 @@ class Transport:
         await self._credentials.close()
 
     def _session(self, limit: int, *, lean: bool = False) -> aiohttp.ClientSession:
-        connector = _LeanConnector if lean else aiohttp.TCPConnector
+        if lean:
+            # Never used twice: one whose reader left, or lags behind the end, would not be read from any more.
+            connector: aiohttp.TCPConnector = _LeanConnector(
+                limit=limit, socket_factory=_lean_socket, force_close=True
+            )
+        else:
+            # Kept for less than the API server's 90 s.
+            connector = aiohttp.TCPConnector(limit=limit, socket_factory=_socket, keepalive_timeout=60)
         return aiohttp.ClientSession(
-            connector=connector(
-                limit=limit,
-                socket_factory=_lean_socket if lean else _socket,
-                keepalive_timeout=60,  # less than the API server's 90
-            ),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Compression costs both sides more than a local network gains.
             headers={"User-Agent": self._agent, "Accept": "application/json", "Accept-Encoding": "identity"},

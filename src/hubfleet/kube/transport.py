@@ -110,7 +110,7 @@ class Transport:
 
     def _session(self, limit: int, *, lean: bool = False) -> aiohttp.ClientSession:
         if lean:
-            # Never used twice: one whose reader left, or lags behind the end, would not be read from any more.
+            # Never used twice: one whose reader left or lags behind would not be read from any more.
             connector: aiohttp.TCPConnector = _LeanConnector(
                 limit=limit, socket_factory=_lean_socket, force_close=True
             )

@@ -119,7 +119,7 @@ class RouteStore:
         self._by_host: dict[str, set[Routespec]] = {}
         self._carriers: dict[str, dict[str, int]] = {}  # by host: their names, and their routes' depth
         self._news = asyncio.Event()
-        self._end = source.subscribe(self._changed)
+        source.subscribe(self._changed)
 
     def route(self, spec: Routespec) -> Route | None:
         """The route of this very spec."""
@@ -171,9 +171,6 @@ class RouteStore:
         """Where the routes of a host are, in order."""
         carriers = self._carriers.get(host, {})
         return sorted({Bucket(depth, name.removesuffix(SUFFIX)) for name, depth in carriers.items()})
-
-    def __len__(self) -> int:
-        return len(self._routes)
 
     def _best(self, claims: list[tuple[Item[Carrier], Route]]) -> tuple[Item[Carrier], Route]:
         if len(claims) == 1:

@@ -55,10 +55,6 @@ class Routespec(msgspec.Struct, frozen=True, order=True):
         """The encoded forms of the path that clients send: the Hub's own first, no form twice."""
         return spellings(self.path)
 
-    def holds(self, path: str) -> bool:
-        """Whether a decoded path is the route's or below it."""
-        return self.path == "/" or path == self.path or path.startswith(f"{self.path}/")
-
 
 def spellings(path: str) -> tuple[str, ...]:
     """The encoded forms of a decoded path that clients send: JupyterHub's own first, no form twice.

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.hubfleet.routing.backends import CASES, Case, objects_for, route
+from tests.hubfleet.routing.gateways import under
 
 from hubfleet.routing.route import Route
 from hubfleet.routing.routespec import Routespec
@@ -35,7 +36,7 @@ CHANGES = st.one_of(
 
 def expected(routes: dict[Routespec, Route], host: str, path: str) -> Route | None:
     """CHP's own law: the longest prefix among the host's routes, then among those of every host's root."""
-    own = [r for spec, r in routes.items() if spec.host == host and spec.holds(path)]
+    own = [r for spec, r in routes.items() if spec.host == host and under(spec.path, path)]
     if host and not own and Routespec("/") in routes:
         return routes[Routespec("/")]
     return max(own, key=lambda r: r.spec.depth, default=None)
